@@ -1,0 +1,22 @@
+// What this machine can and cannot do. The one probe: `bulkhead doctor` prints it, tests ask it.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace bulkhead::coordinator {
+
+struct Capability {
+  std::string name;    // stable: pidfd, subreaper, memfd-seals, close-range, guard-madvise, proc,
+                       // memory-cgroup, user-namespaces, net-namespaces, perf, core-dumps,
+                       // descriptors, disk
+  bool present = false;
+  bool needed = false;  // bulkhead does not run without it
+  std::string reason;   // what was tried and what came of it
+  std::string remedy;   // when absent
+};
+
+std::vector<Capability> probe_machine();
+std::string render_doctor(const std::vector<Capability>& capabilities, bool json);
+
+}  // namespace bulkhead::coordinator

@@ -1,0 +1,89 @@
+// The command line, resolved: flag > BULKHEAD_* environment > default, each value with its source.
+#pragma once
+
+#include <bulkhead/v1/common.pb.h>
+#include <bulkhead/v1/control.pb.h>
+#include <bulkhead/v1/report.pb.h>
+
+#include <bulkhead/base/clock.hpp>
+#include <bulkhead/base/error.hpp>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "faults/fault_plan.hpp"
+
+namespace bulkhead::coordinator {
+
+// Exit codes of the command, as the README lists them.
+enum ExitCode : int {
+  kExitDone = 0,
+  kExitUnfinished = 1,
+  kExitUsage = 2,
+  kExitScenario = 3,
+  kExitEnvironment = 4,
+  kExitExpectation = 5,
+  kExitInternal = 70,
+  kExitInterrupted = 130,
+  kExitTerminated = 143,
+};
+
+enum class Command { kRun, kCompare, kList, kDoctor };
+
+struct Options {
+  Command command = Command::kRun;
+  std::string scenario;                 // name of a built-in program
+  std::vector<v1::Model> models;        // run: one; compare: in order, no duplicates
+  std::uint32_t workers = 0;            // isolated models; default: usable cores
+  std::uint32_t processors = 0;         // total of a run; default: usable cores
+  std::uint32_t in_flight = 256;        // of the whole run
+  std::vector<std::pair<std::string, std::string>> settings;  // --set, raw, in order
+  std::vector<std::string> inputs;      // --input, exist
+  std::string worker_path;              // the worker's executable; default: beside /proc/self/exe
+  std::uint64_t seed = 0;               // default 1
+  std::vector<FaultSpec> faults;        // at most 64
+  std::uint32_t max_attempts = 3;
+  std::optional<base::Duration> timeout;     // of one repetition
+  std::optional<base::Duration> checkpoint;  // nothing: never
+  std::uint32_t repeat = 1;             // compare: default 5
+  bool warm_up = false;                 // compare with repeat > 1: one repetition more, thrown away
+  std::string json;                     // "", a path, or "-"
+  bool check = false;                   // print the plan, start nothing
+  bool color = false;
+  bool progress = false;                // standard error is a terminal
+  bool doctor_json = false;
+  std::vector<std::string> require;     // doctor --require a,b: exit 4 when one is missing
+  std::vector<v1::PlanEntry> plan;      // every option: value and source
+  std::vector<std::string> command_line;
+};
+
+// What main() should do instead of going on: print `text` (to stderr unless code is 0), exit `code`.
+struct Stop {
+  int code = 0;
+  std::string text;
+};
+
+// Reads arguments and environment. Stop for --help, --version and every mistake (one line: what was
+// wrong, what would be right).
+tl::expected<Options, Stop> parse_command_line(int argc, const char* const* argv);
+
+// The program's settings in canonical text, defaults filled in; or Stop with kExitUsage for an
+// unknown program, an unknown or malformed setting, a missing or needless --input.
+tl::expected<std::map<std::string, std::string>, Stop> resolve_settings(
+    const Options& options, const v1::WorkerDescription& description);
+const v1::ProgramDescription* find_program(const v1::WorkerDescription& description,
+                                           const std::string& name);
+
+// For --check, and for `bulkhead list`.
+std::string render_plan(const Options& options, const std::map<std::string, std::string>& settings);
+std::string render_list(const v1::WorkerDescription& description);
+
+const char* to_string(v1::Model model);
+bool is_isolated(v1::Model model);
+
+// At most so many workers fit this process's descriptors (soft limit raised to the hard one).
+std::uint32_t max_workers();
+
+}  // namespace bulkhead::coordinator

@@ -1,0 +1,24 @@
+// This machine as a Host: workers are launched by the launcher process, watched by pidfd.
+#pragma once
+
+#include <memory>
+
+#include "host/host.hpp"
+
+namespace bulkhead::coordinator {
+
+// Makes the calling process a subreaper and starts the launcher (/proc/self/exe __launcher). Call
+// from the main thread: the launcher's parent-death signal follows the thread. When the launcher
+// dies, workers stay, their causes are then learnt by the coordinator itself, and a new launcher is
+// started; launches under way are asked for again.
+//
+// `run_directory` is what the launcher removes when the coordinator is gone ("" for none).
+Result<std::unique_ptr<Host>> start_local_host(const std::string& run_directory);
+
+// For tests: the launcher's pid of a host made by start_local_host.
+pid_t launcher_pid(const Host& host);
+
+// main() of `bulkhead __launcher`; `argc`/`argv` as the process got them.
+int launcher_main(int argc, char** argv);
+
+}  // namespace bulkhead::coordinator

@@ -1,0 +1,31 @@
+// From measurements to the table, the sentences and the JSON file.
+#pragma once
+
+#include <bulkhead/v1/report.pb.h>
+
+#include <bulkhead/base/error.hpp>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "report/histogram.hpp"
+
+namespace bulkhead::coordinator {
+
+// Fills what follows from the rest of the report: per-model estimates over complete repetitions
+// (median; bootstrap 95 % interval of the median from 5 repetitions up, resampled from `seed`),
+// speed-up over sequential, answer_equal, medians of detection and recovery, mean blast radius,
+// crashes, and the verdict sentences. `service` holds one histogram per model, in order.
+void complete_report(v1::RunReport& report, const std::vector<Histogram>& service,
+                     std::uint64_t seed);
+
+// The table, fault rows and sentences for a terminal. Every text from outside passes printable().
+std::string render_text(const v1::RunReport& report, bool color);
+
+// Field names preserved, primitives always printed. To `path` by a temporary file beside it and a
+// rename, so that a full disk leaves the old file as it was; "-" is stdout.
+Result<void> write_json(const v1::RunReport& report, const std::string& path);
+
+v1::Machine describe_machine(const std::string& stack_guard);
+
+}  // namespace bulkhead::coordinator

@@ -1,0 +1,105 @@
+// The crash page: a memfd shared by one worker (writer) and whoever watches it (reader). Starting a
+// job, progress and faults are stores here, not messages, and survive SIGKILL. The reader treats
+// all of it as hints from an untrusted process: it copies once (snapshot) and checks the copy.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <bulkhead/base/error.hpp>
+#include <bulkhead/base/unique_fd.hpp>
+#include <cstdint>
+#include <vector>
+
+namespace bulkhead::wire {
+
+inline constexpr std::uint32_t kCrashPageVersion = 1;
+inline constexpr std::size_t kMaxSlots = 1024;  // processors, or threads, of one worker
+inline constexpr std::size_t kMaxFaults = 64;   // planned faults of one run
+inline constexpr std::size_t kMaxFrames = 64;
+
+// Job numbers that are not jobs. Real jobs count from 0.
+inline constexpr std::uint64_t kNoJob = ~std::uint64_t{0};
+inline constexpr std::uint64_t kSourceJob = kNoJob - 1;
+inline constexpr std::uint64_t kReduceJob = kNoJob - 2;
+inline constexpr bool is_real_job(std::uint64_t job) { return job < kReduceJob; }
+
+// One processor (or thread). Only its own thread writes.
+struct alignas(64) CrashSlot {
+  std::atomic<std::uint64_t> job{kNoJob};     // what runs here right now
+  std::atomic<std::uint64_t> started{0};      // jobs begun here
+  std::atomic<std::uint64_t> finished{0};     // jobs ended here (perhaps begun elsewhere)
+  std::atomic<std::uint64_t> checkpoints{0};  // scheduling points passed: progress
+};
+
+struct CrashPage {
+  std::atomic<std::uint32_t> version{kCrashPageVersion};
+  std::atomic<std::uint32_t> slots{0};  // in use
+  std::atomic<std::int64_t> fault_stamp_ns{0};  // monotonic, just before an injected fault
+  std::array<std::atomic<std::uint32_t>, kMaxFaults> fired{};
+
+  // Written by the handler of a fatal signal; `claimed` makes the first crashing thread the only
+  // one, `complete` (release) says that the rest may be read.
+  struct alignas(64) Fatal {
+    std::atomic<std::uint32_t> claimed{0};
+    std::atomic<std::uint32_t> complete{0};
+    std::int32_t signal = 0;
+    std::int32_t si_code = 0;
+    std::uint64_t address = 0;
+    std::uint64_t instruction = 0;
+    std::uint64_t job = kNoJob;
+    std::uint64_t task = 0;
+    std::uint32_t slot = 0;  // == slots: no processor's thread
+    std::uint32_t frame_count = 0;
+    std::int64_t stamp_ns = 0;
+    std::array<std::uint64_t, kMaxFrames> frames{};
+  } fatal;
+
+  std::array<CrashSlot, kMaxSlots> slot{};
+};
+static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
+
+// What a reader saw, checked.
+struct CrashSnapshot {
+  std::uint64_t started = 0;
+  std::uint64_t finished = 0;  // never more than started
+  std::uint64_t checkpoints = 0;
+  std::vector<std::uint64_t> running;  // jobs in slots: real and pseudo, no kNoJob, no duplicates
+  std::int64_t fault_stamp_ns = 0;
+  std::array<std::uint32_t, kMaxFaults> fired{};
+  struct Fatal {
+    std::int32_t signal = 0;
+    std::int32_t si_code = 0;
+    std::uint64_t address = 0;
+    std::uint64_t job = kNoJob;  // of the crashing thread; kNoJob when it ran none
+    std::uint64_t task = 0;
+    std::int64_t stamp_ns = 0;
+    std::vector<std::uint64_t> frames;
+  };
+  bool has_fatal = false;
+  Fatal fatal;
+};
+
+// Owns the mapping (not the descriptor). Movable.
+class CrashPageMapping {
+ public:
+  CrashPageMapping() = default;
+  CrashPageMapping(CrashPageMapping&& other) noexcept;
+  CrashPageMapping& operator=(CrashPageMapping&& other) noexcept;
+  ~CrashPageMapping();
+
+  // A new memfd of the right size, sealed against resizing (so that no peer can make the other die
+  // of SIGBUS), close-on-exec, mapped and initialised.
+  static Result<CrashPageMapping> create();
+  // Maps a received descriptor after checking its size and seals.
+  static Result<CrashPageMapping> attach(int fd);
+
+  CrashPage* page() const { return page_; }
+  int fd() const { return fd_.get(); }  // -1 after attach()
+  CrashSnapshot snapshot() const;
+
+ private:
+  CrashPage* page_ = nullptr;
+  base::UniqueFd fd_;
+};
+
+}  // namespace bulkhead::wire
