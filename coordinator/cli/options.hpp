@@ -34,36 +34,40 @@ enum class Command { kRun, kCompare, kList, kDoctor };
 
 struct Options {
   Command command = Command::kRun;
-  std::string scenario;                 // name of a built-in program
-  std::vector<v1::Model> models;        // run: one; compare: in order, no duplicates
-  std::uint32_t workers = 0;            // isolated models; default: usable cores
-  std::uint32_t processors = 0;         // total of a run; default: usable cores
-  std::uint32_t in_flight = 256;        // of the whole run
+  std::string scenario;           // name of a built-in program
+  std::vector<v1::Model> models;  // run: one; compare: in order, no duplicates
+  std::uint32_t workers = 0;      // isolated models; default: usable cores
+  std::uint32_t processors = 0;   // total of a run; default: usable cores
+  std::uint32_t in_flight = 256;  // of the whole run
   std::vector<std::pair<std::string, std::string>> settings;  // --set, raw, in order
-  std::vector<std::string> inputs;      // --input, exist
-  std::string worker_path;              // the worker's executable; default: beside /proc/self/exe
-  std::uint64_t seed = 0;               // default 1
-  std::vector<FaultSpec> faults;        // at most 64
+  std::vector<std::string> inputs;                            // --input, exist
+  std::string worker_path;        // the worker's executable; default: beside /proc/self/exe
+  std::uint64_t seed = 0;         // default 1
+  std::vector<FaultSpec> faults;  // at most 64
   std::uint32_t max_attempts = 3;
   std::optional<base::Duration> timeout;     // of one repetition
   std::optional<base::Duration> checkpoint;  // nothing: never
-  std::uint32_t repeat = 1;             // compare: default 5
-  bool warm_up = false;                 // compare with repeat > 1: one repetition more, thrown away
-  std::string json;                     // "", a path, or "-"
-  bool check = false;                   // print the plan, start nothing
+  std::uint32_t repeat = 1;                  // compare: default 5
+  bool warm_up = false;  // compare with repeat > 1: one repetition more, thrown away
+  std::string json;      // "", a path, or "-"
+  bool check = false;    // print the plan, start nothing
   bool color = false;
-  bool progress = false;                // standard error is a terminal
+  bool progress = false;  // standard error is a terminal
   bool doctor_json = false;
-  std::vector<std::string> require;     // doctor --require a,b: exit 4 when one is missing
-  std::vector<v1::PlanEntry> plan;      // every option: value and source
+  std::vector<std::string> require;  // doctor --require a,b: exit 4 when one is missing
+  std::vector<v1::PlanEntry> plan;   // every option: value and source
   std::vector<std::string> command_line;
 };
 
-// What main() should do instead of going on: print `text` (to stderr unless code is 0), exit `code`.
+// What main() should do instead of going on: print `text` as it is, newline included (to stderr
+// unless code is 0), and exit with `code`. A mistake's text starts with "bulkhead: ".
 struct Stop {
   int code = 0;
   std::string text;
 };
+
+// bulkhead's own version, as --version and the report give it.
+const char* version();
 
 // Reads arguments and environment. Stop for --help, --version and every mistake (one line: what was
 // wrong, what would be right).
@@ -83,7 +87,8 @@ std::string render_list(const v1::WorkerDescription& description);
 const char* to_string(v1::Model model);
 bool is_isolated(v1::Model model);
 
-// At most so many workers fit this process's descriptors (soft limit raised to the hard one).
+// At most so many workers fit this process's descriptors; never more than 1024. Raises the soft
+// limit to the hard one, for good: the coordinator needs the room.
 std::uint32_t max_workers();
 
 }  // namespace bulkhead::coordinator

@@ -1,1 +1,233 @@
-// placeholder
+// What the worker says it can run, set against what the user asked for.
+#include <algorithm>
+#include <array>
+#include <bulkhead/wire/text.hpp>
+
+#include "cli/flags.hpp"
+#include "cli/values.hpp"
+
+namespace bulkhead::coordinator {
+namespace {
+
+struct ModelName {
+  v1::Model model;
+  const char* name;
+};
+constexpr std::array kModels{
+    ModelName{v1::MODEL_SEQUENTIAL, "sequential"}, ModelName{v1::MODEL_CONCURRENT, "concurrent"},
+    ModelName{v1::MODEL_PARALLEL, "parallel"},     ModelName{v1::MODEL_THREADS, "threads"},
+    ModelName{v1::MODEL_PROCESSES, "processes"},   ModelName{v1::MODEL_CLUSTER, "cluster"}};
+
+std::vector<std::string> program_names(const v1::WorkerDescription& description) {
+  std::vector<std::string> names;
+  for (const auto& program : description.programs()) names.push_back(program.name());
+  return names;
+}
+
+// A parameter's canonical text as a person would write it.
+std::string friendly(v1::ParameterType type, const std::string& canonical) {
+  const auto number = parse_whole(canonical);
+  if (number && type == v1::PARAMETER_SIZE) return format_size(*number);
+  if (number && type == v1::PARAMETER_DURATION) {
+    return format_duration(base::Duration(static_cast<std::int64_t>(*number)));
+  }
+  return wire::printable(canonical, 200);
+}
+
+// The same for a limit of the description, which is a double.
+std::string friendly(v1::ParameterType type, double limit) {
+  return friendly(type, fmt::format("{:.0f}", limit));
+}
+
+bool has_range(const v1::ParameterDescription& parameter) {
+  return parameter.type() != v1::PARAMETER_TEXT && parameter.minimum() < parameter.maximum();
+}
+
+Result<void> check_range(const v1::ParameterDescription& parameter, const std::string& text,
+                         double value) {
+  if (!has_range(parameter) || (value >= parameter.minimum() && value <= parameter.maximum())) {
+    return {};
+  }
+  return fail(Code::kInvalidArgument, "{} is out of range; write {} to {}", in_quotes(text),
+              friendly(parameter.type(), parameter.minimum()),
+              friendly(parameter.type(), parameter.maximum()));
+}
+
+// Canonical text: decimal digits (integer, bytes, nanoseconds) or the text itself.
+Result<std::string> canonical(const v1::ParameterDescription& parameter, const std::string& text) {
+  double value = 0;
+  std::string result = text;
+  if (parameter.type() == v1::PARAMETER_INTEGER) {
+    const auto parsed = parse_integer(text);
+    if (!parsed && has_range(parameter)) {
+      return fail(Code::kInvalidArgument, "{}; write {} to {}", parsed.error().text,
+                  friendly(parameter.type(), parameter.minimum()),
+                  friendly(parameter.type(), parameter.maximum()));
+    }
+    if (!parsed) return fail(parsed.error());
+    value = static_cast<double>(*parsed);
+    result = std::to_string(*parsed);
+  } else if (parameter.type() == v1::PARAMETER_SIZE) {
+    const auto parsed = parse_size(text);
+    if (!parsed) return fail(parsed.error());
+    value = static_cast<double>(*parsed);
+    result = std::to_string(*parsed);
+  } else if (parameter.type() == v1::PARAMETER_DURATION) {
+    const auto parsed = parse_duration(text);
+    if (!parsed) return fail(parsed.error());
+    value = static_cast<double>(parsed->count());
+    result = std::to_string(parsed->count());
+  }
+  if (const auto in_range = check_range(parameter, text, value); !in_range) {
+    return fail(in_range.error());
+  }
+  return result;
+}
+
+const char* describe(v1::ParameterType type) {
+  switch (type) {
+    case v1::PARAMETER_INTEGER:
+      return "number";
+    case v1::PARAMETER_SIZE:
+      return "size";
+    case v1::PARAMETER_DURATION:
+      return "duration";
+    default:
+      return "text";
+  }
+}
+
+}  // namespace
+
+const char* to_string(v1::Model model) {
+  for (const ModelName& known : kModels) {
+    if (known.model == model) return known.name;
+  }
+  return "unspecified";
+}
+
+bool is_isolated(v1::Model model) {
+  return model == v1::MODEL_PROCESSES || model == v1::MODEL_CLUSTER;
+}
+
+const std::vector<v1::Model>& available_models() {
+  static const std::vector<v1::Model> kAvailable{v1::MODEL_SEQUENTIAL, v1::MODEL_CONCURRENT,
+                                                 v1::MODEL_PARALLEL, v1::MODEL_PROCESSES};
+  return kAvailable;
+}
+
+const v1::ProgramDescription* find_program(const v1::WorkerDescription& description,
+                                           const std::string& name) {
+  const auto& programs = description.programs();
+  const auto found = std::find_if(programs.begin(), programs.end(),
+                                  [&](const auto& program) { return program.name() == name; });
+  return found == programs.end() ? nullptr : &*found;
+}
+
+tl::expected<std::map<std::string, std::string>, Stop> resolve_settings(
+    const Options& options, const v1::WorkerDescription& description) {
+  const v1::ProgramDescription* const program = find_program(description, options.scenario);
+  if (program == nullptr) {
+    return stop(kExitUsage, "unknown program {}{}", in_quotes(options.scenario),
+                suggestion(options.scenario, "programs", program_names(description)));
+  }
+  const std::string program_name = wire::printable(program->name(), 200);
+  std::map<std::string, std::string> settings;
+  std::vector<std::string> names;
+  for (const auto& parameter : program->parameters()) {
+    settings[parameter.name()] = parameter.default_value();
+    names.push_back(parameter.name());
+  }
+  for (const auto& [name, text] : options.settings) {
+    const auto& parameters = program->parameters();
+    const auto parameter =
+        std::find_if(parameters.begin(), parameters.end(),
+                     [&, wanted = name](const auto& known) { return known.name() == wanted; });
+    if (parameter == parameters.end()) {
+      if (names.empty()) {
+        return stop(kExitUsage, "--set: {} has no settings, so no {}", program_name,
+                    in_quotes(name));
+      }
+      return stop(kExitUsage, "--set: {} has no setting {}{}", program_name, in_quotes(name),
+                  suggestion(name, "settings", names));
+    }
+    const auto value = canonical(*parameter, text);
+    if (!value) {
+      return stop(kExitUsage, "--set {}: {}", wire::printable(name, 200), value.error().text);
+    }
+    settings[name] = *value;
+  }
+  if (program->takes_input() && options.inputs.empty()) {
+    return stop(kExitUsage, "{} needs something to read; add --input PATH, a file or folder",
+                program_name);
+  }
+  if (!program->takes_input() && !options.inputs.empty()) {
+    return stop(kExitUsage, "{} reads no input; leave out --input {}", program_name,
+                in_quotes(options.inputs.front()));
+  }
+  return settings;
+}
+
+std::string render_plan(const Options& options,
+                        const std::map<std::string, std::string>& settings) {
+  std::vector<std::array<std::string, 3>> rows;
+  for (const v1::PlanEntry& entry : options.plan) {
+    // The resolved settings below say more.
+    if (entry.name() != "set") rows.push_back({entry.name(), entry.value(), entry.source()});
+  }
+  for (const auto& [name, value] : settings) {
+    const bool set = std::any_of(options.settings.begin(), options.settings.end(),
+                                 [&, wanted = name](const auto& s) { return s.first == wanted; });
+    rows.push_back({"set " + wire::printable(name, 200), wire::printable(value, 200),
+                    set ? "flag" : "default"});
+  }
+  std::array<std::size_t, 2> widths{};
+  for (const auto& row : rows) {
+    for (std::size_t i = 0; i < widths.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  }
+  std::string text;
+  for (const auto& row : rows) {
+    text += fmt::format("{:<{}}  {:<{}}  {}\n", row[0], widths[0], row[1], widths[1], row[2]);
+  }
+  return text;
+}
+
+std::string render_list(const v1::WorkerDescription& description) {
+  std::string text = "programs\n";
+  for (const auto& program : description.programs()) {
+    text += fmt::format("  {:<12} {}\n", wire::printable(program.name(), 200),
+                        wire::printable(program.summary(), 500));
+    if (program.takes_input()) text += "      --input PATH...     needed\n";
+    for (const auto& parameter : program.parameters()) {
+      std::string kind = describe(parameter.type());
+      if (has_range(parameter)) {
+        kind += fmt::format(" {} to {}", friendly(parameter.type(), parameter.minimum()),
+                            friendly(parameter.type(), parameter.maximum()));
+      }
+      const std::string shown = fmt::format("{}={}", wire::printable(parameter.name(), 200),
+                                            friendly(parameter.type(), parameter.default_value()));
+      text += fmt::format("      --set {:<20} {} ({})\n", shown,
+                          wire::printable(parameter.help(), 500), kind);
+    }
+  }
+  text += "models\n";
+  for (const v1::Model model : available_models()) {
+    static constexpr std::array kShapes{"1 worker, 1 processor, one task after the other",
+                                        "1 worker, 1 processor, tasks interleave",
+                                        "1 worker, all processors, shared memory",
+                                        "one process each worker, isolated"};
+    const auto at = static_cast<std::size_t>(
+        std::find(available_models().begin(), available_models().end(), model) -
+        available_models().begin());
+    text += fmt::format("  {:<12} {}\n", to_string(model), kShapes.at(at));
+  }
+  text +=
+      "faults\n"
+      "  segv@job=N[,times=K]        a memory fault in job N, the first K times it runs\n"
+      "  kill@job=N[,times=K]        SIGKILL in job N\n"
+      "  throw@job=N[,times=K]       an exception in job N\n"
+      "  KIND@worker=N[,after=T]     in the next job that worker N begins, T after the start\n";
+  return text;
+}
+
+}  // namespace bulkhead::coordinator

@@ -1,0 +1,166 @@
+// The flags of each command, and the texts of --help and --version. Each help fits one screen.
+#include "cli/flags.hpp"
+
+namespace bulkhead::coordinator {
+namespace {
+
+constexpr const char* kTopHelp =
+    R"(bulkhead runs one program under several execution models, breaks it on purpose, and
+shows what each model costs and what it saves.
+
+Usage: bulkhead COMMAND [FLAGS]
+
+  run SCENARIO      run a program under one model
+  compare SCENARIO  run it under several models and show them side by side
+  list              programs with their settings, models, faults
+  doctor            what this machine can and cannot do, with reason and remedy
+
+  --help            of bulkhead, or of a command after its name
+  --version         of bulkhead
+
+In two minutes:
+  bulkhead doctor                                            is this machine fit?
+  bulkhead compare wordcount --input /usr/include            what does isolation cost?
+  bulkhead compare wordcount --input /usr/include --fault segv@job=20
+                                                             what does it save?
+
+Exit codes: 0 done, 1 jobs unfinished or answers differ, 2 usage, 4 the environment refused,
+5 an expectation was missed, 70 a fault of bulkhead, 130/143 interrupted.
+)";
+
+// The groups that run and compare share, and their own parts around them.
+constexpr const char* kRunUsage = "Usage: bulkhead run SCENARIO [FLAGS]: one program, one model\n";
+constexpr const char* kCompareUsage =
+    "Usage: bulkhead compare SCENARIO [FLAGS]: one program under several models, side by side\n";
+constexpr const char* kRunShape = R"(
+Shape
+  --model M            sequential, concurrent, parallel or processes (parallel)
+)";
+constexpr const char* kCompareShape = R"(
+Shape
+  --models A,B,C       models in order (sequential,concurrent,parallel,processes)
+)";
+constexpr const char* kShared =
+    R"(  --workers W          processes of the isolated models (usable cores)
+  --processors P       threads of the whole run, shared out among its workers (usable cores)
+  --in-flight K        jobs at once in the whole run (256)
+Program
+  --set NAME=VALUE     a setting, repeatable; `bulkhead list` shows them
+  --input PATH...      files and folders to read, repeatable
+  --worker PATH        the worker's executable (bulkhead-worker beside bulkhead)
+  --seed N             of every random choice (1)
+Break
+  --fault KIND@WHERE   repeatable: segv, kill or throw; job=N[,times=K] or worker=N[,after=T]
+  --max-attempts N     a job that took down its worker so often is quarantined (3)
+Measure
+  --timeout T          of one repetition, such as 60s (none)
+  --checkpoint T       how often shared-memory models bring results to safety, or never (100ms)
+)";
+constexpr const char* kRunRepeat = "  --repeat N           repetitions (1)\n";
+constexpr const char* kCompareRepeat =
+    "  --repeat N           repetitions of each model, interleaved; a warm-up is added (5)\n";
+constexpr const char* kOutput = R"(Output
+  --json FILE|-        the report as JSON; - is standard output, and nothing else there
+  --check              print the plan and where each value is from; start nothing
+  --color WHEN         auto, always or never (auto)
+  --help, --version
+Environment: BULKHEAD_WORKERS, _PROCESSORS, _IN_FLIGHT, _WORKER, _SEED, _MAX_ATTEMPTS, _TIMEOUT,
+_CHECKPOINT, _REPEAT stand in for their flags; NO_COLOR.
+
+Examples
+)";
+constexpr const char* kRunExamples =
+    R"(  bulkhead run primes --set up-to=100000000 --model processes --workers 4
+  bulkhead run wordcount --input /usr/include --fault segv@job=20 --json report.json
+  bulkhead run wordcount --input /usr/include --check
+)";
+constexpr const char* kCompareExamples =
+    R"(  bulkhead compare wordcount --input /usr/include
+  bulkhead compare wordcount --input /usr/include --fault segv@job=20
+  bulkhead compare primes --models parallel,processes --workers 4 --repeat 10 --json -
+)";
+
+constexpr const char* kListHelp =
+    R"(Usage: bulkhead list [FLAGS]: programs with their settings, models, faults
+
+  --worker PATH        the worker's executable (bulkhead-worker beside bulkhead; BULKHEAD_WORKER)
+  --help, --version
+
+Examples
+  bulkhead list
+  bulkhead list --worker ./build/bulkhead-worker
+  BULKHEAD_WORKER=./my-worker bulkhead list
+)";
+
+constexpr const char* kDoctorHelp =
+    R"(Usage: bulkhead doctor [FLAGS]: what this machine can and cannot do, with reason and remedy
+
+  --json               a JSON array instead of text
+  --require A,B        exit 4 when one of these capabilities is missing
+  --help, --version
+
+Examples
+  bulkhead doctor
+  bulkhead doctor --json
+  bulkhead doctor --require pidfd,memfd-seals
+)";
+
+}  // namespace
+
+const char* version() { return BULKHEAD_VERSION; }
+
+std::vector<Flag> flags_of(Command command) {
+  if (command == Command::kList) return {{command, "worker"}};
+  if (command == Command::kDoctor) {
+    return {{command, "json", FlagKind::kSwitch}, {command, "require"}};
+  }
+  return {{command, command == Command::kRun ? "model" : "models"},
+          {command, "workers"},
+          {command, "processors"},
+          {command, "in-flight"},
+          {command, "set", FlagKind::kRepeated},
+          {command, "input", FlagKind::kList},
+          {command, "worker"},
+          {command, "seed"},
+          {command, "fault", FlagKind::kRepeated},
+          {command, "max-attempts"},
+          {command, "timeout"},
+          {command, "checkpoint"},
+          {command, "repeat"},
+          {command, "json"},
+          {command, "check", FlagKind::kSwitch},
+          {command, "color"}};
+}
+
+std::vector<std::string> command_names() {
+  std::vector<std::string> names;
+  for (const CommandName& command : kCommands) names.emplace_back(command.name);
+  return names;
+}
+
+const char* to_string(Command command) {
+  for (const CommandName& known : kCommands) {
+    if (known.command == command) return known.name;
+  }
+  return "unspecified";
+}
+
+std::string top_help() { return kTopHelp; }
+
+std::string help_of(Command command) {
+  switch (command) {
+    case Command::kRun:
+      return fmt::format("{}{}{}{}{}{}", kRunUsage, kRunShape, kShared, kRunRepeat, kOutput,
+                         kRunExamples);
+    case Command::kCompare:
+      return fmt::format("{}{}{}{}{}{}", kCompareUsage, kCompareShape, kShared, kCompareRepeat,
+                         kOutput, kCompareExamples);
+    case Command::kList:
+      return kListHelp;
+    case Command::kDoctor:
+      return kDoctorHelp;
+  }
+  return kTopHelp;
+}
+
+}  // namespace bulkhead::coordinator

@@ -1,0 +1,413 @@
+// Words and environment to Options: every value is judged here, and the plan says where it is from.
+#include <sched.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bulkhead/wire/text.hpp>
+#include <cctype>
+#include <cerrno>
+#include <climits>
+#include <cstdlib>
+#include <cstring>
+
+#include "cli/doctor.hpp"
+#include "cli/flags.hpp"
+#include "cli/values.hpp"
+
+namespace bulkhead::coordinator {
+namespace {
+
+constexpr std::uint32_t kWorkersMaximum = 1024;
+constexpr std::uint64_t kReservedDescriptors = 64;
+constexpr std::uint64_t kDescriptorsPerWorker = 8;
+constexpr std::uint64_t kSeedMaximum = std::uint64_t{1} << 53;  // the report holds it as a double
+constexpr std::size_t kFaultsMaximum = 64;
+
+using Done = tl::expected<void, Stop>;
+
+std::uint64_t descriptor_limit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 1024;
+  if (limit.rlim_cur < limit.rlim_max) {
+    const rlimit raised{limit.rlim_max, limit.rlim_max};
+    if (setrlimit(RLIMIT_NOFILE, &raised) == 0) limit = raised;
+  }
+  return limit.rlim_cur;
+}
+
+std::uint32_t usable_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  // Fails on machines beyond 1024 CPUs only; one core is then a safe guess that a flag corrects.
+  if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
+  return static_cast<std::uint32_t>(std::max(1, CPU_COUNT(&set)));
+}
+
+// Nothing for a variable that is unset or empty.
+std::optional<std::string> environment(const std::string& name) {
+  const char* const value = std::getenv(name.c_str());
+  if (value == nullptr || *value == '\0') return std::nullopt;
+  return value;
+}
+
+std::string default_worker() {
+  char path[PATH_MAX];
+  const ssize_t size = readlink("/proc/self/exe", path, sizeof path);
+  if (size <= 0) return "./bulkhead-worker";
+  const std::string self(path, static_cast<std::size_t>(size));
+  return self.substr(0, self.rfind('/') + 1) + "bulkhead-worker";
+}
+
+std::vector<std::string> model_names() {
+  std::vector<std::string> names;
+  for (const v1::Model model : available_models()) names.emplace_back(to_string(model));
+  return names;
+}
+
+class Resolver {
+ public:
+  explicit Resolver(const Words& words) : words_(words) { options_.command = words.command; }
+
+  tl::expected<Options, Stop> resolve() {
+    const bool runs = words_.command == Command::kRun || words_.command == Command::kCompare;
+    // The order is that of the plan, and of the help.
+    const std::vector<Done (Resolver::*)()> steps =
+        runs ? std::vector<Done (Resolver::*)()>{&Resolver::scenario, &Resolver::models,
+                                                 &Resolver::shape,    &Resolver::program_input,
+                                                 &Resolver::worker,   &Resolver::faults,
+                                                 &Resolver::measure,  &Resolver::output}
+        : words_.command == Command::kList ? std::vector<Done (Resolver::*)()>{&Resolver::worker}
+                                           : std::vector<Done (Resolver::*)()>{&Resolver::doctor};
+    for (const auto step : steps) {
+      if (Done done = (this->*step)(); !done) return tl::unexpected<Stop>(done.error());
+    }
+    return std::move(options_);
+  }
+
+ private:
+  // A value with the name that its messages start with: the flag or the variable.
+  struct Given {
+    std::string where;
+    std::string text;
+    const char* source;
+  };
+
+  const std::vector<std::string>* all(const std::string& flag) const {
+    const auto found = words_.flags.find(flag);
+    return found == words_.flags.end() ? nullptr : &found->second;
+  }
+
+  std::optional<Given> given(const std::string& flag) const {
+    if (const auto* values = all(flag)) return Given{"--" + flag, values->back(), "flag"};
+    static const std::vector<std::string> kFromEnvironment{
+        "workers", "processors", "in-flight", "seed",        "repeat",
+        "worker",  "checkpoint", "timeout",   "max-attempts"};
+    if (std::find(kFromEnvironment.begin(), kFromEnvironment.end(), flag) ==
+        kFromEnvironment.end()) {
+      return std::nullopt;
+    }
+    std::string variable = "BULKHEAD_" + flag;
+    for (char& c : variable) c = c == '-' ? '_' : static_cast<char>(std::toupper(c));
+    if (auto value = environment(variable)) return Given{variable, *value, "environment"};
+    return std::nullopt;
+  }
+
+  void plan(const std::string& name, const std::string& value, const char* source) {
+    v1::PlanEntry& entry = options_.plan.emplace_back();
+    entry.set_name(name);
+    entry.set_value(wire::printable(value));  // bytes that are not UTF-8 have no place in a report
+    entry.set_source(source);
+  }
+  void plan(const std::string& name, const std::string& value, const std::optional<Given>& from) {
+    plan(name, value, from ? from->source : "default");
+  }
+
+  template <class T>
+  Done count(const std::string& flag, T fallback, std::uint64_t minimum, std::uint64_t maximum,
+             T& out) {
+    const auto from = given(flag);
+    out = fallback;
+    if (from) {
+      const auto value = parse_count(from->text, minimum, maximum);
+      if (!value) return stop(kExitUsage, "{}: {}", from->where, value.error().text);
+      out = static_cast<T>(*value);
+    }
+    plan(flag, std::to_string(out), from);
+    return {};
+  }
+
+  Done scenario() {
+    const std::string& name = *words_.scenario;
+    if (name.empty()) {
+      return stop(kExitUsage, "the SCENARIO is empty; see `bulkhead list` for the built-in ones");
+    }
+    constexpr std::string_view kFile = ".toml";
+    if (name.find('/') != std::string::npos ||
+        (name.size() >= kFile.size() &&
+         name.compare(name.size() - kFile.size(), kFile.size(), kFile) == 0)) {
+      return stop(kExitUsage,
+                  "{}: scenario files are not in this build; see `bulkhead list` for the built-in "
+                  "scenarios",
+                  in_quotes(name));
+    }
+    options_.scenario = name;
+    plan("scenario", name, "flag");
+    return {};
+  }
+
+  Done models() {
+    const bool compare = words_.command == Command::kCompare;
+    const std::string flag = compare ? "models" : "model";
+    const auto from = given(flag);
+    const std::string text = from      ? from->text
+                             : compare ? join(model_names(), ",")
+                                       : to_string(v1::MODEL_PARALLEL);
+    const std::vector<std::string> names =
+        compare ? split(text, ',') : std::vector<std::string>{text};
+    for (const std::string& name : names) {
+      const auto known = std::find_if(available_models().begin(), available_models().end(),
+                                      [&](v1::Model model) { return name == to_string(model); });
+      if (known == available_models().end()) {
+        for (const v1::Model later : {v1::MODEL_THREADS, v1::MODEL_CLUSTER}) {
+          if (name != to_string(later)) continue;
+          return stop(kExitUsage, "model '{}' is not in this build; models: {}", name,
+                      join(model_names()));
+        }
+        if (!compare && name.find(',') != std::string::npos) {
+          return stop(kExitUsage,
+                      "--model: {} names several; `bulkhead compare` takes several, with --models",
+                      in_quotes(name));
+        }
+        return stop(kExitUsage, "--{}: unknown model {}{}", flag, in_quotes(name),
+                    suggestion(name, "models", model_names()));
+      }
+      auto& models = options_.models;
+      if (std::find(models.begin(), models.end(), *known) != models.end()) {
+        return stop(kExitUsage, "--models: '{}' is named twice; name each model once", name);
+      }
+      models.push_back(*known);
+    }
+    plan(flag, text, from);
+    return {};
+  }
+
+  Done shape() {
+    const auto from = given("workers");
+    options_.workers = std::min(usable_cores(), max_workers());
+    if (from) {
+      const auto value = parse_whole(from->text);
+      if (!value) {
+        return stop(kExitUsage, "{}: {}; write 1 to {}", from->where, value.error().text,
+                    max_workers());
+      }
+      if (*value == 0) {
+        return stop(kExitUsage, "{}: 0 workers: a run needs at least 1; at most {} here",
+                    from->where, max_workers());
+      }
+      if (*value > max_workers()) return too_many_workers(*from, *value);
+      options_.workers = static_cast<std::uint32_t>(*value);
+    }
+    plan("workers", std::to_string(options_.workers), from);
+    if (Done done =
+            count("processors", std::min(usable_cores(), 1024u), 1, 1024, options_.processors);
+        !done) {
+      return done;
+    }
+    return count("in-flight", 256u, 1, 1'000'000, options_.in_flight);
+  }
+
+  static Done too_many_workers(const Given& from, std::uint64_t workers) {
+    const std::uint64_t limit = descriptor_limit();
+    // So many that their product could overflow are refused by the cap alone.
+    if (workers <= 1'000'000'000) {
+      const std::uint64_t needed = kReservedDescriptors + kDescriptorsPerWorker * workers;
+      if (needed > limit) {
+        return stop(kExitUsage,
+                    "{}: {} workers need {} descriptors, and this process may open {}; at most {} "
+                    "here",
+                    from.where, workers, needed, limit, max_workers());
+      }
+    }
+    return stop(kExitUsage, "{}: {} workers are more than bulkhead manages; at most {} here",
+                from.where, wire::printable(from.text, 40), max_workers());
+  }
+
+  Done program_input() {
+    if (const auto* settings = all("set")) {
+      for (const std::string& setting : *settings) {
+        const std::size_t equals = setting.find('=');
+        if (equals == std::string::npos || equals == 0) {
+          return stop(kExitUsage, "--set: {} is not NAME=VALUE; write such as --set chunk=256KiB",
+                      in_quotes(setting));
+        }
+        options_.settings.emplace_back(setting.substr(0, equals), setting.substr(equals + 1));
+        plan("set", setting, "flag");
+      }
+    } else {
+      plan("set", "none", "default");
+    }
+    if (const auto* inputs = all("input")) {
+      for (const std::string& input : *inputs) {
+        struct stat found {};
+        if (input.empty())
+          return stop(kExitUsage, "--input: the path is empty; name a file or folder");
+        if (stat(input.c_str(), &found) != 0) {
+          return stop(kExitEnvironment, "--input: {}: {}; name a file or folder that exists",
+                      in_quotes(input), std::strerror(errno));
+        }
+        options_.inputs.push_back(input);
+        plan("input", input, "flag");
+      }
+    } else {
+      plan("input", "none", "default");
+    }
+    return {};
+  }
+
+  Done worker() {
+    const auto from = given("worker");
+    options_.worker_path = from ? from->text : default_worker();
+    if (options_.worker_path.empty()) {
+      return stop(kExitUsage, "--worker: the path is empty; name the worker's executable");
+    }
+    // Relative to the current directory, never looked up in PATH.
+    if (options_.worker_path.find('/') == std::string::npos) {
+      options_.worker_path.insert(0, "./");
+    }
+    plan("worker", options_.worker_path, from);
+    if (words_.command == Command::kList) return {};
+    return count("seed", std::uint64_t{1}, 0, kSeedMaximum, options_.seed);
+  }
+
+  Done faults() {
+    const bool isolated = std::any_of(options_.models.begin(), options_.models.end(), is_isolated);
+    if (const auto* faults = all("fault")) {
+      if (faults->size() > kFaultsMaximum) {
+        return stop(kExitUsage, "--fault: {} faults are too many; at most {}", faults->size(),
+                    kFaultsMaximum);
+      }
+      for (const std::string& text : *faults) {
+        const auto fault = parse_fault(text);
+        if (!fault) return stop(kExitUsage, "--fault {}", fault.error().text);
+        if (isolated && fault->worker.value_or(1) > options_.workers) {
+          return stop(kExitUsage, "--fault {}: there are {} workers; write worker=1 to worker={}",
+                      in_quotes(text), options_.workers, options_.workers);
+        }
+        options_.faults.push_back(*fault);
+        plan("fault", text, "flag");
+      }
+    } else {
+      plan("fault", "none", "default");
+    }
+    return count("max-attempts", 3u, 1, 1000, options_.max_attempts);
+  }
+
+  Done measure() {
+    if (Done done = period("timeout", "none", options_.timeout); !done) return done;
+    options_.checkpoint = std::chrono::milliseconds(100);
+    if (Done done = period("checkpoint", "never", options_.checkpoint); !done) return done;
+    const bool compare = words_.command == Command::kCompare;
+    if (Done done = count("repeat", compare ? 5u : 1u, 1, 1000, options_.repeat); !done) {
+      return done;
+    }
+    options_.warm_up = compare && options_.repeat > 1;
+    plan("warm-up", options_.warm_up ? "1" : "0", "default");
+    return {};
+  }
+
+  // `nothing` is the word for no period at all; `out` holds the default.
+  Done period(const std::string& flag, std::string_view nothing,
+              std::optional<base::Duration>& out) {
+    const auto from = given(flag);
+    if (from && from->text == nothing) {
+      out.reset();
+    } else if (from) {
+      const auto value = parse_duration(from->text);
+      if (!value) return stop(kExitUsage, "{}: {}", from->where, value.error().text);
+      if (*value < std::chrono::milliseconds(1)) {
+        return stop(kExitUsage, "{}: {} is too short; write 1ms or more, or {}", from->where,
+                    in_quotes(from->text), nothing);
+      }
+      out = *value;
+    }
+    plan(flag, out ? format_duration(*out) : std::string(nothing), from);
+    return {};
+  }
+
+  Done output() {
+    if (const auto json = given("json")) {
+      if (Done done = judge_json(json->text); !done) return done;
+      options_.json = json->text;
+    }
+    plan("json", options_.json.empty() ? "none" : options_.json,
+         options_.json.empty() ? "default" : "flag");
+    options_.check = all("check") != nullptr;
+    const auto color = given("color");
+    const std::string when = color ? color->text : "auto";
+    static const std::vector<std::string> kWhen{"auto", "always", "never"};
+    if (std::find(kWhen.begin(), kWhen.end(), when) == kWhen.end()) {
+      return stop(kExitUsage, "--color: unknown choice {}{}", in_quotes(when),
+                  suggestion(when, "choices", kWhen));
+    }
+    const bool plain = environment("CI") || environment("TERM").value_or("") == "dumb";
+    options_.progress = !plain && isatty(STDERR_FILENO) == 1;
+    options_.color = when == "always" || (when == "auto" && !plain && !environment("NO_COLOR") &&
+                                          isatty(STDOUT_FILENO) == 1);
+    plan("color", when, color);
+    return {};
+  }
+
+  // A long run must not end in a path that could never be written.
+  static Done judge_json(const std::string& path) {
+    if (path == "-") return {};
+    if (path.empty())
+      return stop(kExitUsage, "--json: the path is empty; name a file, or - for standard output");
+    struct stat found {};
+    if (stat(path.c_str(), &found) == 0 && S_ISDIR(found.st_mode)) {
+      return stop(kExitEnvironment, "--json: {} is a directory; name a file in it",
+                  in_quotes(path));
+    }
+    const std::size_t slash = path.rfind('/');
+    const std::string parent = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+    if (stat(parent.c_str(), &found) != 0) {
+      return stop(kExitEnvironment, "--json: {}: {}; name a file in a directory that exists",
+                  in_quotes(path), std::strerror(errno));
+    }
+    return {};
+  }
+
+  Done doctor() {
+    options_.doctor_json = all("json") != nullptr;
+    if (const auto require = given("require"); require && !require->text.empty()) {
+      for (const std::string& name : split(require->text, ',')) {
+        const auto& names = capability_names();
+        if (std::find(names.begin(), names.end(), name) == names.end()) {
+          return stop(kExitUsage, "--require: unknown capability {}{}", in_quotes(name),
+                      suggestion(name, "capabilities", names));
+        }
+        options_.require.push_back(name);
+      }
+    }
+    return {};
+  }
+
+  const Words& words_;
+  Options options_;
+};
+
+}  // namespace
+
+std::uint32_t max_workers() {
+  const std::uint64_t limit = descriptor_limit();
+  const std::uint64_t spare = limit > kReservedDescriptors ? limit - kReservedDescriptors : 0;
+  return static_cast<std::uint32_t>(
+      std::clamp<std::uint64_t>(spare / kDescriptorsPerWorker, 1, kWorkersMaximum));
+}
+
+tl::expected<Options, Stop> resolve_options(const Words& words) {
+  return Resolver(words).resolve();
+}
+
+}  // namespace bulkhead::coordinator
