@@ -1,6 +1,7 @@
 # Shared by deploy/quickstart and deploy/check: texts, package lists, build directories.
 # Sourced, never run. Expects `root` to be the absolute path of the checkout.
 # shellcheck shell=bash
+: "${root:?}"
 
 # The checkout decides, not the caller's shell: these would change what is built.
 unset CC CXX CFLAGS CXXFLAGS CPPFLAGS LDFLAGS CMAKE_GENERATOR CMAKE_BUILD_TYPE CMAKE_PREFIX_PATH \
