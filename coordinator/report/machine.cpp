@@ -1,1 +1,68 @@
-// placeholder
+#include <fmt/format.h>
+#include <google/protobuf/stubs/common.h>
+#include <sched.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <boost/version.hpp>
+#include <bulkhead/wire/text.hpp>
+#include <fstream>
+#include <string>
+
+#include "report/report.hpp"
+
+namespace bulkhead::coordinator {
+namespace {
+
+std::string kernel_text(const utsname& system) {
+  return fmt::format("{} {} {}", system.sysname, system.release, system.machine);
+}
+
+// x86 names the model; where the kernel does not, the architecture must do.
+std::string cpu_text(const utsname& system) {
+  std::ifstream file("/proc/cpuinfo");
+  std::string line;
+  while (std::getline(file, line)) {
+    const std::size_t colon = line.find(": ");
+    if (colon != std::string::npos && line.starts_with("model name")) return line.substr(colon + 2);
+  }
+  return system.machine;
+}
+
+// What this process may run on, which a container or taskset may have cut below the machine's.
+unsigned usable_cores() {
+  cpu_set_t usable;
+  CPU_ZERO(&usable);
+  if (::sched_getaffinity(0, sizeof usable, &usable) == 0) {
+    return static_cast<unsigned>(CPU_COUNT(&usable));
+  }
+  // More cores than the set has bits.
+  const long online = ::sysconf(_SC_NPROCESSORS_ONLN);
+  return online > 0 ? static_cast<unsigned>(online) : 1;
+}
+
+std::string library_text() {
+  return fmt::format("protobuf {}, boost {}.{}.{}, fmt {}.{}.{}",
+                     google::protobuf::internal::VersionString(GOOGLE_PROTOBUF_VERSION),
+                     BOOST_VERSION / 100000, BOOST_VERSION / 100 % 1000, BOOST_VERSION % 100,
+                     FMT_VERSION / 10000, FMT_VERSION / 100 % 100, FMT_VERSION % 100);
+}
+
+}  // namespace
+
+v1::Machine describe_machine(const std::string& stack_guard) {
+  utsname system{};
+  ::uname(&system);  // fails only for a bad pointer
+  v1::Machine machine;
+  machine.set_kernel(wire::printable(kernel_text(system)));
+  machine.set_cpu(wire::printable(cpu_text(system)));
+  machine.set_cores(usable_cores());
+  machine.set_memory_bytes(static_cast<double>(::sysconf(_SC_PHYS_PAGES)) *
+                           static_cast<double>(::sysconf(_SC_PAGESIZE)));
+  machine.set_build(BULKHEAD_BUILD_TEXT);
+  machine.set_libraries(library_text());
+  machine.set_stack_guard(stack_guard);
+  return machine;
+}
+
+}  // namespace bulkhead::coordinator

@@ -15,7 +15,9 @@ namespace bulkhead::coordinator {
 // Fills what follows from the rest of the report: per-model estimates over complete repetitions
 // (median; bootstrap 95 % interval of the median from 5 repetitions up, resampled from `seed`),
 // speed-up over sequential, answer_equal, medians of detection and recovery, mean blast radius,
-// crashes, and the verdict sentences. `service` holds one histogram per model, in order.
+// crashes, and the verdict sentences; jobs as the sum of the repetitions' unless it is set.
+// `service` holds one histogram per model, in order. Repetition i of one model is paired with
+// repetition i of another. Exits, faults, reasons and answers are the caller's.
 void complete_report(v1::RunReport& report, const std::vector<Histogram>& service,
                      std::uint64_t seed);
 
@@ -23,7 +25,9 @@ void complete_report(v1::RunReport& report, const std::vector<Histogram>& servic
 std::string render_text(const v1::RunReport& report, bool color);
 
 // Field names preserved, primitives always printed. To `path` by a temporary file beside it and a
-// rename, so that a full disk leaves the old file as it was; "-" is stdout.
+// rename, so that a full disk leaves the old file as it was; "-" is stdout. What is not a regular
+// file (a pipe, /dev/null) is written in place. A reader of stdout that left is no error; the
+// caller ignores SIGPIPE.
 Result<void> write_json(const v1::RunReport& report, const std::string& path);
 
 v1::Machine describe_machine(const std::string& stack_guard);

@@ -1,0 +1,296 @@
+// The report on a terminal: header, cost of each model, what crashes did, and what came of it in
+// words. At most kWidth columns for four models, except for texts from outside.
+#include <fmt/format.h>
+
+#include <bulkhead/wire/text.hpp>
+#include <cstring>
+#include <map>
+#include <string_view>
+#include <utility>
+
+#include "report/facts.hpp"
+#include "report/report.hpp"
+#include "report/table.hpp"
+#include "report/units.hpp"
+
+namespace bulkhead::coordinator {
+namespace {
+
+constexpr std::size_t kWidth = 110;
+constexpr int kListedMax = 20;
+constexpr const char* kAbsent = "–";
+
+std::string shown(std::string_view text, std::size_t limit = 400) {
+  return wire::printable(text, limit);
+}
+
+std::string or_absent(bool present, std::string text) {
+  return present ? std::move(text) : kAbsent;
+}
+
+void add_paragraph(std::string& text, std::string_view words) {
+  text += wrap(words, kWidth, 2);
+  text += '\n';
+}
+
+std::string render_header(const v1::RunReport& report, bool color) {
+  int repetitions = 0;
+  for (const v1::ModelReport& model : report.models()) {
+    repetitions = std::max(repetitions, complete_repetitions(model));
+  }
+  std::string text = styled(shown(report.program()), Style::kStrong, color);
+  if (!report.scenario().empty() && report.scenario() != report.program()) {
+    text += fmt::format(" ({})", shown(report.scenario()));
+  }
+  text += fmt::format(", seed {:.0f}, {}", report.seed(), counted(repetitions, "repetition"));
+  if (report.interrupted()) text += ", " + styled("INTERRUPTED", Style::kAlarm, color);
+  text += '\n';
+
+  const v1::Machine& machine = report.machine();
+  if (machine.cores() > 0) {
+    add_paragraph(text,
+                  fmt::format("{}, {}, {}, {}; {}", shown(machine.cpu()),
+                              counted(machine.cores(), "usable core"), size(machine.memory_bytes()),
+                              shown(machine.kernel()), shown(machine.build())));
+  }
+  std::string shapes;
+  for (const v1::ModelReport& model : report.models()) {
+    if (!model.ran()) continue;
+    shapes += fmt::format("{}{} {} × {}", shapes.empty() ? "" : ", ", shown(label(report, model)),
+                          model.workers(), model.processors_per_worker());
+  }
+  if (!shapes.empty()) {
+    add_paragraph(text, fmt::format("workers × processors of each: {}", shapes));
+  }
+  return text;
+}
+
+std::string render_costs(const v1::RunReport& report, bool color) {
+  bool intervals = false;
+  for (const v1::ModelReport& model : report.models()) {
+    intervals = intervals || model.wall_seconds().has_low();
+  }
+  std::vector<std::string> headers{"model", "wall"};
+  if (intervals) headers.push_back("wall\n95 %");
+  for (const char* header : {"jobs/s", "speed-up", "service\np50", "service\np99", "CPU", "PSS",
+                             "start-up", "messages"}) {
+    headers.push_back(header);
+  }
+  Table table(std::move(headers));
+  for (const v1::ModelReport& model : report.models()) {
+    const std::string name = shown(label(report, model));
+    if (!is_measured(model)) {
+      const std::string what = !model.ran()          ? "did not run"
+                               : model.interrupted() ? "interrupted"
+                                                     : "did not finish";
+      table.add_note(name, model.reason().empty() ? what : what + ": " + shown(model.reason()));
+      continue;
+    }
+    const v1::Estimate& wall = model.wall_seconds();
+    const v1::Latency& service = model.service_seconds();
+    std::vector<Cell> cells{{name, Style::kStrong}, {duration(wall.median())}};
+    if (intervals) {
+      cells.push_back(
+          {or_absent(wall.has_low(), duration_interval(wall.low(), wall.high(), wall.median()))});
+    }
+    cells.push_back({digits(model.throughput_per_second().median())});
+    cells.push_back({or_absent(model.has_speedup(), digits(model.speedup()) + "×")});
+    cells.push_back({or_absent(service.count() > 0, duration(service.p50()))});
+    cells.push_back({or_absent(service.count() > 0, duration(service.p99()))});
+    cells.push_back({duration(model.cpu_seconds().median())});
+    cells.push_back({or_absent(model.has_pss_bytes(), size(model.pss_bytes().median()))});
+    cells.push_back({duration(model.startup_seconds().median())});
+    cells.push_back({whole(model.messages())});
+    table.add_row(std::move(cells));
+  }
+  return table.render(color, kWidth);
+}
+
+Cell answer_cell(const v1::ModelReport& model) {
+  if (answer_checksum(model).empty()) return {"none", Style::kPlain};
+  if (model.answer_equal()) return {"equal", Style::kPlain};
+  return {"DIFFERS", Style::kAlarm};
+}
+
+// Zero is quiet, anything else is not what a run is hoped to be.
+Cell loss_cell(double count) { return {whole(count), count > 0 ? Style::kAlarm : Style::kPlain}; }
+
+std::string render_losses(const v1::RunReport& report, bool color) {
+  Table table({"model", "crashes", "detected\nafter", "recovered\nafter", "lost in\nflight",
+               "results\nlost", "retried", "quarantined", "failed", "blast\nradius", "answer"});
+  for (const v1::ModelReport& model : report.models()) {
+    if (!model.ran()) continue;
+    const v1::Jobs& jobs = model.jobs();
+    table.add_row(
+        {{shown(label(report, model)), Style::kStrong},
+         {whole(model.crashes())},
+         {or_absent(model.has_detected_after_seconds(), duration(model.detected_after_seconds()))},
+         {or_absent(model.has_recovered_after_seconds(),
+                    duration(model.recovered_after_seconds()))},
+         {whole(jobs.lost_in_flight())},
+         {whole(jobs.results_lost())},
+         {whole(jobs.retried())},
+         loss_cell(jobs.quarantined()),
+         loss_cell(jobs.failed()),
+         {or_absent(model.has_blast_radius(), fmt::format("{:.2f}", model.blast_radius()))},
+         answer_cell(model)});
+  }
+  return table.render(color, kWidth);
+}
+
+std::string signal_name(std::uint32_t signal) {
+  const char* name = sigabbrev_np(static_cast<int>(signal));
+  return name != nullptr ? fmt::format("SIG{}", name) : fmt::format("signal {}", signal);
+}
+
+std::string cause_words(const v1::WorkerExit& exit) {
+  const std::string verdict = shown(exit.verdict());
+  if (exit.verdict() == "signalled" && exit.has_signal()) return signal_name(exit.signal());
+  if (exit.verdict() == "exited" && exit.has_exit_code()) {
+    return fmt::format("exited with code {}{}", exit.exit_code(),
+                       exit.exit_code() == 0 ? " without a goodbye" : "");
+  }
+  return verdict;
+}
+
+std::string crash_line(const v1::WorkerExit& exit, const std::string& name, bool several) {
+  std::string text =
+      fmt::format("{}: worker {}, incarnation {}", name, exit.worker(), exit.incarnation());
+  if (several) text += fmt::format(", repetition {}", exit.repetition());
+  text += ": " + cause_words(exit);
+  if (!exit.fault_address().empty()) text += " at " + shown(exit.fault_address());
+  if (!exit.reason().empty()) text += fmt::format(" ({})", shown(exit.reason()));
+  if (exit.has_job()) {
+    text += fmt::format(" in job {}", whole(exit.job()));
+  } else if (exit.suspects_size() > 0) {
+    text += ", suspects: jobs ";
+    for (int i = 0; i < exit.suspects_size() && i < kListedMax; ++i) {
+      text += fmt::format("{}{}", i > 0 ? ", " : "", whole(exit.suspects(i)));
+    }
+    if (exit.suspects_size() > kListedMax) {
+      text += fmt::format(" and {} more", exit.suspects_size() - kListedMax);
+    }
+  }
+  if (exit.has_detected_after_seconds()) {
+    text += ", detected after " + duration(exit.detected_after_seconds());
+  }
+  text += exit.has_recovered_after_seconds()
+              ? ", recovered after " + duration(exit.recovered_after_seconds())
+              : ", not replaced";
+  return text;
+}
+
+std::string render_crashes(const v1::RunReport& report) {
+  std::string text;
+  int more = 0;
+  int listed = 0;
+  for (const v1::ModelReport& model : report.models()) {
+    const std::string name = shown(label(report, model));
+    for (const v1::WorkerExit& exit : model.exits()) {
+      if (!is_crash(exit)) continue;
+      if (listed == kListedMax) {
+        ++more;
+        continue;
+      }
+      ++listed;
+      add_paragraph(text, crash_line(exit, name, model.repetitions_size() > 1));
+    }
+  }
+  if (more > 0) add_paragraph(text, fmt::format("and {} more", counted(more, "crash")));
+  return text;
+}
+
+// Failed and quarantined jobs of one model, the same job of several repetitions once.
+std::string render_notes(const std::string& name, const v1::Jobs& jobs) {
+  std::map<std::pair<double, std::string>, std::pair<v1::JobNote, int>> notes;
+  for (const v1::JobNote& note : jobs.notes()) {
+    auto& entry = notes[{note.job(), note.outcome()}];
+    entry.first = note;
+    ++entry.second;
+  }
+  std::string text;
+  int listed = 0;
+  for (const auto& [key, entry] : notes) {
+    if (listed++ == kListedMax) break;
+    const auto& [note, times] = entry;
+    std::string line = fmt::format("{}: job {} {}", name, whole(note.job()), shown(note.outcome()));
+    if (times > 1) line += fmt::format(" in {} repetitions", times);
+    if (!note.reason().empty()) line += ": " + shown(note.reason());
+    add_paragraph(text, line);
+  }
+  const int more = static_cast<int>(notes.size()) - kListedMax;
+  if (more > 0) add_paragraph(text, fmt::format("{}: and {} more", name, more));
+  return text;
+}
+
+void append_block(std::string& text, const std::string& title, const std::string& bytes,
+                  bool color) {
+  text += styled(title, Style::kStrong, color) + "\n";
+  std::string lines = wire::printable(bytes, 16384, true);
+  while (lines.ends_with('\n')) lines.pop_back();
+  std::size_t at = 0;
+  while (at <= lines.size()) {
+    const std::size_t end = std::min(lines.find('\n', at), lines.size());
+    text += fmt::format("{}{}\n", end > at ? "  " : "", lines.substr(at, end - at));
+    at = end + 1;
+  }
+}
+
+std::string render_answers(const v1::RunReport& report, bool color) {
+  std::vector<const v1::ModelReport*> given;
+  bool equal = true;
+  for (const v1::ModelReport& model : report.models()) {
+    if (model.answer().text().empty()) continue;
+    given.push_back(&model);
+    equal = equal && model.answer_equal();
+  }
+  std::string text;
+  if (equal && !given.empty()) {
+    append_block(text, "answer", given.front()->answer().text(), color);
+    return text;
+  }
+  for (const v1::ModelReport* model : given) {
+    append_block(text, "answer of " + shown(label(report, *model)), model->answer().text(), color);
+  }
+  return text;
+}
+
+void add_section(std::string& text, const std::string& section) {
+  if (section.empty()) return;
+  if (!text.empty()) text += '\n';
+  text += section;
+}
+
+}  // namespace
+
+std::string render_text(const v1::RunReport& report, bool color) {
+  std::string text = render_header(report, color);
+  bool ran = false;
+  bool harmed = report.faults_size() > 0;
+  for (const v1::ModelReport& model : report.models()) {
+    ran = ran || model.ran();
+    harmed = harmed || model.crashes() > 0 || model.jobs().failed() > 0 ||
+             model.jobs().quarantined() > 0 ||
+             (!answer_checksum(model).empty() && !model.answer_equal());
+  }
+  if (report.models_size() > 0) add_section(text, render_costs(report, color));
+  if (harmed && ran) add_section(text, render_losses(report, color));
+  std::string events = render_crashes(report);
+  for (const v1::ModelReport& model : report.models()) {
+    const std::string name = shown(label(report, model));
+    events += render_notes(name, model.jobs());
+    if (is_measured(model) && !model.reason().empty()) {
+      add_paragraph(events, fmt::format("{}: {}", name, shown(model.reason())));
+    }
+  }
+  add_section(text, events);
+  add_section(text, render_answers(report, color));
+  std::string sentences;
+  for (const std::string& sentence : report.verdict()) {
+    add_paragraph(sentences, shown(sentence, 4096));
+  }
+  add_section(text, sentences);
+  return text;
+}
+
+}  // namespace bulkhead::coordinator
