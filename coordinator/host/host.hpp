@@ -26,8 +26,8 @@ struct LaunchSpec {
   WorkerKey key;
   std::string executable;
   std::vector<std::string> arguments;
-  base::UniqueFd lifeline;    // the worker's end; becomes its descriptor 3
-  int crash_page = -1;        // borrowed until launch() returns; becomes its descriptor 4; -1: none
+  base::UniqueFd lifeline;  // the worker's end; becomes its descriptor 3
+  int crash_page = -1;      // borrowed until launch() returns; becomes its descriptor 4; -1: none
   bool capture_stdout = false;  // into HostExited::output (at most 1 MiB); else stdout joins stderr
 };
 
@@ -54,8 +54,8 @@ struct HostExited {
   std::optional<int> signal;
   base::TimePoint detected;  // when the pidfd became readable
   Usage usage;
-  std::string output;        // captured stdout
-  std::string stderr_tail;   // the last 4 KiB, any bytes
+  std::string output;          // captured stdout
+  std::string stderr_tail;     // the last 4 KiB, any bytes
   unsigned strays_killed = 0;  // members of its group that outlived it
 };
 using HostEvent = std::variant<HostLaunched, HostLaunchFailed, HostExited>;

@@ -1,1 +1,576 @@
-// placeholder
+// LocalHost: see local_host.hpp. Every source of news is in one epoll set, which is the event_fd:
+// the launcher's socket and pidfd, each worker's pidfd and pipes, and a timer for the few waits
+// that have a bound. A worker's HostExited needs three things: its pidfd was readable (when), its
+// cause came (why: from the launcher, or from our own waitid once its launcher is dead), its output
+// ended.
+#include "host/local_host.hpp"
+
+#include <bulkhead/v1/launcher.pb.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/timerfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bulkhead/base/check.hpp>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <map>
+#include <set>
+
+#include "host/launcher_link.hpp"
+#include "host/processes.hpp"
+#include "host/watched_worker.hpp"
+
+namespace bulkhead::coordinator {
+namespace {
+
+using namespace std::chrono_literals;
+using State = WatchedWorker::State;
+
+constexpr auto kDrainLimit = 100ms;       // output that a stray holds open
+constexpr auto kCauseLimit = 10s;         // a launcher that does not explain a death is replaced
+constexpr auto kFinishLimit = 5s;         // for the launcher's own shutdown
+constexpr auto kStrayLimit = 2s;          // for killed processes to end
+constexpr int kLauncherFailureLimit = 3;  // launchers in a row that never worked
+
+// What an epoll entry is about: a worker's number (0: the host) and one of its descriptors.
+enum class Source : std::uint64_t { kSocket, kLauncher, kTimer, kPidfd, kOut, kErr };
+constexpr std::uint64_t tag(std::uint64_t number, Source source) {
+  return number << 8 | static_cast<std::uint64_t>(source);
+}
+
+Error launch_error(const WatchedWorker& worker, int error_number) {
+  Code code = Code::kIoError;
+  if (error_number == ENOENT || error_number == ENOTDIR) code = Code::kNotFound;
+  if (error_number == EACCES || error_number == EPERM) code = Code::kPermissionDenied;
+  if (error_number == ENOEXEC) code = Code::kInvalidArgument;
+  if (error_number == EAGAIN || error_number == ENOMEM || error_number == EMFILE ||
+      error_number == ENFILE)
+    code = Code::kResourceExhausted;
+  return {code,
+          fmt::format("worker {} cannot be started from '{}': {}", worker.key.worker,
+                      worker.spec ? worker.spec->executable : "", std::strerror(error_number))};
+}
+
+class LocalHost final : public Host {
+ public:
+  LocalHost(std::string run_directory, std::string launcher_executable)
+      : run_directory_(std::move(run_directory)), executable_(std::move(launcher_executable)) {}
+  ~LocalHost() override { shutdown(); }
+
+  Result<void> start();
+  pid_t launcher() const { return link_ ? link_->pid() : -1; }
+
+  int event_fd() const override { return epoll_.get(); }
+  Result<void> launch(LaunchSpec spec) override;
+  std::vector<HostEvent> take_events() override;
+  void signal(WorkerKey key, int signal_number) override;
+  void kill_group(WorkerKey key) override;
+  std::optional<double> pss_bytes(WorkerKey key) const override;
+  void shutdown() override;
+
+ private:
+  using Workers = std::map<std::uint64_t, WatchedWorker>;
+
+  // Launcher.
+  Result<void> start_launcher();
+  void ask_for(WatchedWorker& worker);
+  void read_launcher();
+  void on_launched(const v1::Launched& launched, std::vector<base::UniqueFd>& fds);
+  void on_launch_failed(const v1::LaunchFailed& failed);
+  void on_cause(const v1::ChildExited& exited);
+  void replace_launcher();
+  void watch_writable();
+
+  // Workers.
+  void handle_ready(int timeout_ms);
+  void on_ready(std::uint64_t number, Source source);
+  void settle();
+  void collect_adopted(WatchedWorker& worker);
+  void emit_exit(WatchedWorker& worker);
+  void arm_timer();
+
+  // Strays.
+  void kill_strays_here();
+  void end_strays(base::Duration patience);
+
+  void watch(int fd, std::uint64_t number, Source source, std::uint32_t events = EPOLLIN);
+  Workers::iterator find(WorkerKey key);
+  WatchedWorker* find_if(WorkerKey key, State state);
+
+  // Fixed after construction.
+  const std::string run_directory_;
+  const std::string executable_;
+  std::set<pid_t> spared_;  // children that the process had before
+
+  base::UniqueFd epoll_;
+  base::UniqueFd timer_;
+  std::unique_ptr<LauncherLink> link_;  // none once it can't be started, or after shutdown
+  bool watching_writable_ = false;
+  bool launcher_worked_ = false;
+  int launcher_failures_ = 0;
+  Error launcher_error_;
+  Workers workers_;
+  std::uint64_t next_number_ = 1;
+  bool shutting_down_ = false;
+  std::vector<HostEvent> events_;
+};
+
+// --- life of the host ---
+
+Result<void> LocalHost::start() {
+  if (::prctl(PR_SET_CHILD_SUBREAPER, 1) != 0)
+    return fail(Code::kIoError, "cannot become a subreaper: {}", std::strerror(errno));
+  epoll_ = base::UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
+  timer_ = base::UniqueFd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+  if (!epoll_ || !timer_)
+    return fail(Code::kResourceExhausted, "no descriptors to watch workers with: {}",
+                std::strerror(errno));
+  watch(timer_.get(), 0, Source::kTimer);
+  for (const Process& process : list_processes())
+    if (process.parent == ::getpid()) spared_.insert(process.pid);
+  return start_launcher();
+}
+
+std::vector<HostEvent> LocalHost::take_events() {
+  if (!shutting_down_) handle_ready(0);
+  return std::exchange(events_, {});
+}
+
+void LocalHost::shutdown() {
+  if (shutting_down_ || !epoll_) return;
+  shutting_down_ = true;
+  if (link_) {
+    v1::ToLauncher finish;
+    finish.mutable_finish();
+    link_->send(finish);
+  }
+  const base::TimePoint deadline = base::Clock::now() + kFinishLimit;
+  while (link_ && base::Clock::now() < deadline) handle_ready(20);
+  if (link_) replace_launcher();  // kills it; none follows
+  for (auto& [number, worker] : workers_)
+    if (worker.state == State::kAdopted && !worker.explained) ::kill(-worker.pid, SIGKILL);
+  const base::TimePoint last = base::Clock::now() + kStrayLimit;
+  while (!workers_.empty() && base::Clock::now() < last) handle_ready(20);
+  // What can't end even after SIGKILL (a hung disk) is left to init, and said so.
+  for (auto& [number, worker] : workers_)
+    if (worker.state != State::kAsked) {
+      std::fprintf(stderr, "bulkhead: worker %u (pid %d) does not end after SIGKILL\n",
+                   worker.key.worker, worker.pid);
+      emit_exit(worker);
+    }
+  workers_.clear();
+  end_strays(kStrayLimit);
+  arm_timer();
+}
+
+// --- the launcher ---
+
+Result<void> LocalHost::start_launcher() {
+  auto started = LauncherLink::start(executable_);
+  if (!started) {
+    launcher_error_ = started.error();
+    return fail(started.error());
+  }
+  link_ = std::move(*started);
+  launcher_worked_ = false;
+  watching_writable_ = false;
+  watch(link_->socket(), 0, Source::kSocket);
+  watch(link_->pidfd(), 0, Source::kLauncher);
+  if (!run_directory_.empty()) {
+    v1::ToLauncher message;
+    message.set_run_directory(run_directory_);
+    link_->send(message);
+  }
+  watch_writable();
+  return {};
+}
+
+void LocalHost::ask_for(WatchedWorker& worker) {
+  v1::ToLauncher message;
+  v1::Launch& launch = *message.mutable_launch();
+  launch.set_worker(worker.key.worker);
+  launch.set_incarnation(worker.key.incarnation);
+  launch.set_executable(worker.spec->executable);
+  for (const std::string& argument : worker.spec->arguments) launch.add_arguments(argument);
+  const int err = worker.err_writer.get();
+  std::vector<int> fds{worker.spec->lifeline.get(),
+                       worker.out_writer ? worker.out_writer.get() : err, err};
+  if (worker.crash_page) fds.push_back(worker.crash_page.get());
+  link_->send(message, std::move(fds));
+  watch_writable();
+}
+
+void LocalHost::read_launcher() {
+  v1::FromLauncher message;
+  std::vector<base::UniqueFd> fds;
+  while (link_ && link_->receive(message, fds) == Received::kPacket) {
+    launcher_worked_ = true;
+    launcher_failures_ = 0;
+    switch (message.body_case()) {
+      case v1::FromLauncher::kLaunched:
+        on_launched(message.launched(), fds);
+        break;
+      case v1::FromLauncher::kLaunchFailed:
+        on_launch_failed(message.launch_failed());
+        break;
+      case v1::FromLauncher::kExited:
+        on_cause(message.exited());
+        break;
+      // The end of a launcher that has finished is told by its pidfd.
+      case v1::FromLauncher::kFinished:
+      case v1::FromLauncher::kReady:
+      case v1::FromLauncher::BODY_NOT_SET:
+        break;
+    }
+  }
+}
+
+void LocalHost::on_launched(const v1::Launched& launched, std::vector<base::UniqueFd>& fds) {
+  const auto found = find({launched.worker(), launched.incarnation()});
+  if (found == workers_.end() || found->second.state != State::kAsked) return;
+  WatchedWorker& worker = found->second;
+  worker.state = State::kHeld;
+  worker.pid = static_cast<pid_t>(launched.pid());
+  // Without a free descriptor here the kernel drops the pidfd: the cause alone then tells the
+  // death.
+  if (!fds.empty()) worker.pidfd = std::move(fds[0]);
+  worker.spec.reset();
+  worker.crash_page.reset();
+  worker.out_writer.reset();
+  worker.err_writer.reset();
+  if (worker.pidfd) watch(worker.pidfd.get(), found->first, Source::kPidfd);
+  events_.emplace_back(HostLaunched{worker.key, worker.pid});
+  if (worker.kill_wanted) kill_group(worker.key);
+}
+
+void LocalHost::on_launch_failed(const v1::LaunchFailed& failed) {
+  const auto found = find({failed.worker(), failed.incarnation()});
+  if (found == workers_.end() || found->second.state != State::kAsked) return;
+  events_.emplace_back(
+      HostLaunchFailed{found->second.key, launch_error(found->second, failed.error_number())});
+  workers_.erase(found);
+}
+
+void LocalHost::on_cause(const v1::ChildExited& exited) {
+  WatchedWorker* worker = find_if({exited.worker(), exited.incarnation()}, State::kHeld);
+  if (worker == nullptr || worker->explained) return;
+  ChildEnd end;
+  end.pid = worker->pid;
+  end.code = exited.code();
+  end.status = exited.status();
+  end.usage = {.user_seconds = exited.user_seconds(),
+               .system_seconds = exited.system_seconds(),
+               .voluntary_switches = exited.voluntary_switches(),
+               .involuntary_switches = exited.involuntary_switches(),
+               .minor_faults = exited.minor_faults(),
+               .major_faults = exited.major_faults()};
+  worker->end = end;
+  worker->strays_killed = exited.strays_killed();
+  worker->explained = base::Clock::now();
+  if (!worker->detected) worker->detected = worker->explained;
+}
+
+// The launcher is dead or is given up. Its children are ours from its exit on: those that it told
+// us of stay and are adopted; one whose launch was never answered is a stray like any other, and is
+// gone before the launch is asked for again, so that no incarnation ever runs twice.
+void LocalHost::replace_launcher() {
+  link_->end();
+  read_launcher();
+  if (!launcher_worked_) ++launcher_failures_;
+  link_.reset();
+  for (auto& [number, worker] : workers_) {
+    if (worker.state != State::kHeld) continue;
+    worker.state = State::kAdopted;
+    if (worker.kill_wanted && !worker.explained) ::kill(-worker.pid, SIGKILL);
+    if (worker.detected && !worker.explained) collect_adopted(worker);
+  }
+  end_strays(kStrayLimit);
+  while (!shutting_down_ && !link_ && launcher_failures_ < kLauncherFailureLimit)
+    if (!start_launcher()) ++launcher_failures_;
+  if (!link_ && launcher_error_.text.empty())
+    launcher_error_ = {Code::kUnavailable,
+                       fmt::format("the launcher '{}' ended {} times before it worked", executable_,
+                                   launcher_failures_)};
+  for (auto it = workers_.begin(); it != workers_.end();) {
+    WatchedWorker& worker = it->second;
+    if (worker.state != State::kAsked) {
+      ++it;
+    } else if (link_) {
+      ask_for(worker);
+      ++it;
+    } else {
+      const Error error =
+          shutting_down_ ? Error{Code::kUnavailable, "the host is shut down"} : launcher_error_;
+      events_.emplace_back(HostLaunchFailed{worker.key, error});
+      it = workers_.erase(it);
+    }
+  }
+}
+
+void LocalHost::watch_writable() {
+  if (!link_) return;
+  const bool wanted = link_->flush();
+  if (wanted == watching_writable_) return;
+  watching_writable_ = wanted;
+  epoll_event event{};
+  event.events = wanted ? EPOLLIN | EPOLLOUT : EPOLLIN;
+  event.data.u64 = tag(0, Source::kSocket);
+  ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, link_->socket(), &event);
+}
+
+// --- workers ---
+
+Result<void> LocalHost::launch(LaunchSpec spec) {
+  if (shutting_down_) return fail(Code::kUnavailable, "the host is shut down");
+  if (!link_) return fail(launcher_error_);
+  if (find(spec.key) != workers_.end())
+    return fail(Code::kInvalidArgument, "worker {} incarnation {} was launched before",
+                spec.key.worker, spec.key.incarnation);
+  std::size_t size = spec.executable.size();
+  for (const std::string& argument : spec.arguments) size += argument.size() + 8;
+  if (size > kMaxPacketBytes - 256)
+    return fail(Code::kTooLarge, "the command line of worker {} has {} bytes, at most {} fit",
+                spec.key.worker, size, kMaxPacketBytes - 256);
+
+  WatchedWorker worker;
+  worker.key = spec.key;
+  if (spec.capture_stdout) {
+    auto writer = worker.out.open();
+    if (!writer) return fail(writer.error());
+    worker.out_writer = std::move(*writer);
+  }
+  auto writer = worker.err.open();
+  if (!writer) return fail(writer.error());
+  worker.err_writer = std::move(*writer);
+  if (!spec.lifeline) spec.lifeline = base::UniqueFd(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  if (spec.crash_page >= 0)
+    worker.crash_page = base::UniqueFd(::fcntl(spec.crash_page, F_DUPFD_CLOEXEC, 0));
+  if (!spec.lifeline || (spec.crash_page >= 0 && !worker.crash_page))
+    return fail(Code::kResourceExhausted, "no descriptors to launch worker {}: {}", spec.key.worker,
+                std::strerror(errno));
+  worker.spec = std::move(spec);
+
+  const std::uint64_t number = next_number_++;
+  WatchedWorker& kept = workers_.emplace(number, std::move(worker)).first->second;
+  if (kept.out_writer) watch(kept.out.fd(), number, Source::kOut);
+  watch(kept.err.fd(), number, Source::kErr);
+  ask_for(kept);
+  return {};
+}
+
+void LocalHost::signal(WorkerKey key, int signal_number) {
+  const auto found = find(key);
+  if (found != workers_.end() && found->second.pidfd)
+    (void)send_signal(found->second.pidfd.get(), signal_number);
+}
+
+void LocalHost::kill_group(WorkerKey key) {
+  const auto found = find(key);
+  if (found == workers_.end() || found->second.explained) return;
+  WatchedWorker& worker = found->second;
+  worker.kill_wanted = true;  // once launched, or again if the launcher dies before it obeys
+  if (worker.state == State::kAdopted) ::kill(-worker.pid, SIGKILL);
+  if (worker.state != State::kHeld || !link_) return;
+  v1::ToLauncher message;
+  message.mutable_kill_group()->set_worker(key.worker);
+  message.mutable_kill_group()->set_incarnation(key.incarnation);
+  link_->send(message);
+  watch_writable();
+}
+
+std::optional<double> LocalHost::pss_bytes(WorkerKey key) const {
+  for (const auto& [number, worker] : workers_) {
+    if (worker.key != key || worker.pid == 0 || worker.detected) continue;
+    const std::string path = fmt::format("/proc/{}/smaps_rollup", worker.pid);
+    FILE* file = std::fopen(path.c_str(), "re");
+    if (file == nullptr) return std::nullopt;
+    char line[256];
+    std::optional<double> bytes;
+    double kibibytes = 0;
+    while (!bytes && std::fgets(line, sizeof line, file) != nullptr)
+      if (std::sscanf(line, "Pss: %lf kB", &kibibytes) == 1) bytes = kibibytes * 1024;
+    std::fclose(file);
+    return bytes;
+  }
+  return std::nullopt;
+}
+
+void LocalHost::handle_ready(int timeout_ms) {
+  epoll_event ready[64];
+  const int count = ::epoll_wait(epoll_.get(), ready, 64, timeout_ms);
+  for (int i = 0; i < count; ++i)
+    on_ready(ready[i].data.u64 >> 8, static_cast<Source>(ready[i].data.u64 & 0xff));
+  settle();
+  arm_timer();
+}
+
+void LocalHost::on_ready(std::uint64_t number, Source source) {
+  const auto found = workers_.find(number);
+  WatchedWorker* const worker = found == workers_.end() ? nullptr : &found->second;
+  switch (source) {
+    case Source::kSocket:
+      read_launcher();
+      return watch_writable();
+    case Source::kLauncher:
+      // Stale when it was replaced in this very round: the news is about the one before.
+      if (link_ && child_by_pidfd(link_->pidfd(), Collect::kPeek).pid != 0) replace_launcher();
+      return;
+    case Source::kTimer:
+      return;  // arm_timer sets it anew
+    case Source::kPidfd:
+      if (worker == nullptr || worker->detected) return;
+      worker->detected = base::Clock::now();
+      ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, worker->pidfd.get(), nullptr);
+      return;
+    case Source::kOut:
+      if (worker != nullptr) worker->out.read_some();
+      return;
+    case Source::kErr:
+      if (worker != nullptr) worker->err.read_some();
+      return;
+  }
+}
+
+void LocalHost::settle() {
+  const base::TimePoint now = base::Clock::now();
+  for (auto& [number, worker] : workers_)
+    if (worker.detected && !worker.explained && worker.state == State::kHeld && link_ &&
+        now >= *worker.detected + kCauseLimit) {
+      replace_launcher();
+      break;
+    }
+  for (auto it = workers_.begin(); it != workers_.end();) {
+    WatchedWorker& worker = it->second;
+    if (worker.state == State::kAdopted && worker.detected && !worker.explained)
+      collect_adopted(worker);
+    const bool drained = worker.out.at_end() && worker.err.at_end();
+    if (worker.explained && (drained || now >= *worker.explained + kDrainLimit)) {
+      emit_exit(worker);
+      it = workers_.erase(it);
+    } else {
+      ++it;
+    }
+  }
+}
+
+// The same order as the launcher's: cause, group, reap.
+void LocalHost::collect_adopted(WatchedWorker& worker) {
+  const ChildEnd end = child_by_pid(worker.pid, Collect::kPeek);
+  if (end.pid != 0) {
+    worker.end = end;
+    worker.strays_killed = kill_group_of(worker.pid, list_processes());
+    child_by_pid(worker.pid, Collect::kReap);
+  }
+  // Otherwise its launcher had reaped it, and the cause died with that launcher.
+  worker.explained = base::Clock::now();
+  kill_strays_here();
+}
+
+void LocalHost::emit_exit(WatchedWorker& worker) {
+  HostExited exited;
+  exited.key = worker.key;
+  if (worker.end && worker.end->code == CLD_EXITED) exited.exit_code = worker.end->status;
+  if (worker.end && worker.end->code != CLD_EXITED) exited.signal = worker.end->status;
+  exited.detected = worker.detected.value_or(base::Clock::now());
+  if (worker.end) exited.usage = worker.end->usage;
+  exited.output = worker.out.take();
+  exited.stderr_tail = worker.err.take();
+  exited.strays_killed = worker.strays_killed;
+  events_.emplace_back(std::move(exited));
+}
+
+// Wakes take_events() for the next bound, or at once for events that are already there.
+void LocalHost::arm_timer() {
+  std::optional<base::TimePoint> next;
+  for (const auto& [number, worker] : workers_) {
+    std::optional<base::TimePoint> due;
+    if (worker.explained) due = *worker.explained + kDrainLimit;
+    if (!worker.explained && worker.detected) due = *worker.detected + kCauseLimit;
+    if (due && (!next || *due < *next)) next = due;
+  }
+  itimerspec setting{};
+  if (next || !events_.empty()) {
+    base::Duration wait = next && events_.empty() ? *next - base::Clock::now() : base::Duration(1);
+    wait = std::max(wait, base::Duration(1));
+    setting.it_value.tv_sec = static_cast<time_t>(wait / 1s);
+    setting.it_value.tv_nsec = static_cast<long>((wait % 1s).count());
+  }
+  ::timerfd_settime(timer_.get(), 0, &setting, nullptr);
+}
+
+// --- strays: children of ours that are neither workers nor the launcher ---
+
+void LocalHost::kill_strays_here() {
+  std::set<pid_t> known = spared_;
+  if (link_) known.insert(link_->pid());
+  for (const auto& [number, worker] : workers_)
+    if (worker.state == State::kAdopted && !worker.explained) known.insert(worker.pid);
+  const std::vector<Process> table = list_processes();
+  kill_strays([&known](pid_t pid) { return known.contains(pid); }, table);
+  for (const Process& process : table)
+    if (process.parent == ::getpid() && !known.contains(process.pid))
+      child_by_pid(process.pid, Collect::kReap);
+}
+
+// Kills strays, and those that they leave to us, until none is left. The wait is short: only what
+// hangs in the kernel survives a SIGKILL.
+void LocalHost::end_strays(base::Duration patience) {
+  const base::TimePoint deadline = base::Clock::now() + patience;
+  do {
+    kill_strays_here();
+    std::set<pid_t> known = spared_;
+    if (link_) known.insert(link_->pid());
+    for (const auto& [number, worker] : workers_)
+      if (worker.state == State::kAdopted && !worker.explained) known.insert(worker.pid);
+    base::UniqueFd stray;
+    for (const Process& process : list_processes())
+      if (process.parent == ::getpid() && !known.contains(process.pid)) {
+        stray = open_pidfd(process.pid);
+        break;
+      }
+    if (!stray) return;
+    pollfd waiting{stray.get(), POLLIN, 0};
+    ::poll(&waiting, 1, 50);
+  } while (base::Clock::now() < deadline);
+}
+
+void LocalHost::watch(int fd, std::uint64_t number, Source source, std::uint32_t events) {
+  epoll_event event{};
+  event.events = events;
+  event.data.u64 = tag(number, source);
+  BULKHEAD_CHECK(::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0, "fd {}: {}", fd,
+                 std::strerror(errno));
+}
+
+LocalHost::Workers::iterator LocalHost::find(WorkerKey key) {
+  return std::find_if(workers_.begin(), workers_.end(),
+                      [key](const auto& entry) { return entry.second.key == key; });
+}
+
+WatchedWorker* LocalHost::find_if(WorkerKey key, State state) {
+  const auto found = find(key);
+  return found != workers_.end() && found->second.state == state ? &found->second : nullptr;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Host>> start_local_host(const std::string& run_directory,
+                                               const std::string& launcher_executable) {
+  auto host = std::make_unique<LocalHost>(run_directory, launcher_executable);
+  if (auto started = host->start(); !started) return fail(started.error());
+  return host;
+}
+
+pid_t launcher_pid(const Host& host) {
+  const auto* const local = dynamic_cast<const LocalHost*>(&host);
+  return local == nullptr ? -1 : local->launcher();
+}
+
+}  // namespace bulkhead::coordinator

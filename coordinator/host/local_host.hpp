@@ -12,8 +12,13 @@ namespace bulkhead::coordinator {
 // dies, workers stay, their causes are then learnt by the coordinator itself, and a new launcher is
 // started; launches under way are asked for again.
 //
+// Every child that the process gets after this call is taken for a worker or for a worker's stray:
+// do not fork elsewhere while a host lives.
+//
 // `run_directory` is what the launcher removes when the coordinator is gone ("" for none).
-Result<std::unique_ptr<Host>> start_local_host(const std::string& run_directory);
+// `launcher_executable` answers `__launcher`; a test that is no `bulkhead` itself names one.
+Result<std::unique_ptr<Host>> start_local_host(
+    const std::string& run_directory, const std::string& launcher_executable = "/proc/self/exe");
 
 // For tests: the launcher's pid of a host made by start_local_host.
 pid_t launcher_pid(const Host& host);

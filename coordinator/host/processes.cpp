@@ -1,0 +1,124 @@
+#include "host/processes.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <string>
+#include <string_view>
+
+namespace bulkhead::coordinator {
+namespace {
+
+constexpr int kIdTypePidfd = 3;  // P_PIDFD
+
+double to_seconds(const timeval& time) {
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6;
+}
+
+// The system call, unlike glibc's function, also fills a rusage, and does so for a peek too.
+ChildEnd wait_for(int id_type, int id, Collect collect) {
+  siginfo_t info{};
+  rusage used{};
+  const int options = WEXITED | WNOHANG | (collect == Collect::kPeek ? WNOWAIT : 0);
+  ChildEnd end;
+  while (::syscall(SYS_waitid, id_type, id, &info, options, &used) != 0) {
+    if (errno == EINTR) continue;
+    end.error_number = errno;
+    return end;
+  }
+  if (info.si_pid == 0) return end;
+  end.pid = info.si_pid;
+  end.code = info.si_code;
+  end.status = info.si_status;
+  end.usage = {.user_seconds = to_seconds(used.ru_utime),
+               .system_seconds = to_seconds(used.ru_stime),
+               .voluntary_switches = static_cast<std::uint64_t>(used.ru_nvcsw),
+               .involuntary_switches = static_cast<std::uint64_t>(used.ru_nivcsw),
+               .minor_faults = static_cast<std::uint64_t>(used.ru_minflt),
+               .major_faults = static_cast<std::uint64_t>(used.ru_majflt)};
+  return end;
+}
+
+// "PID (name) S PARENT GROUP …"; the name may hold anything, so the last ')' ends it.
+bool parse_stat(std::string_view text, Process& process) {
+  const std::size_t name_end = text.rfind(')');
+  if (name_end == std::string_view::npos || name_end + 4 >= text.size()) return false;
+  const char state = text[name_end + 2];
+  process.alive = state != 'Z' && state != 'X';
+  const char* at = text.data() + name_end + 4;
+  const char* const end = text.data() + text.size();
+  for (pid_t* field : {&process.parent, &process.group}) {
+    const auto [next, error] = std::from_chars(at, end, *field);
+    if (error != std::errc() || next == end) return false;
+    at = next + 1;
+  }
+  return true;
+}
+
+}  // namespace
+
+base::UniqueFd open_pidfd(pid_t pid) {
+  return base::UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+}
+
+bool send_signal(int pidfd, int signal_number) {
+  return ::syscall(SYS_pidfd_send_signal, pidfd, signal_number, nullptr, 0) == 0;
+}
+
+ChildEnd any_child(Collect collect) { return wait_for(P_ALL, 0, collect); }
+ChildEnd child_by_pid(pid_t pid, Collect collect) { return wait_for(P_PID, pid, collect); }
+ChildEnd child_by_pidfd(int pidfd, Collect collect) {
+  return wait_for(kIdTypePidfd, pidfd, collect);
+}
+
+std::vector<Process> list_processes() {
+  std::vector<Process> table;
+  DIR* directory = ::opendir("/proc");
+  if (directory == nullptr) return table;
+  while (const dirent* entry = ::readdir(directory)) {
+    const char* const name = entry->d_name;
+    Process process;
+    const auto [end, error] = std::from_chars(name, name + std::strlen(name), process.pid);
+    if (error != std::errc() || *end != '\0') continue;
+    const std::string path = std::string(name) + "/stat";
+    const base::UniqueFd file(::openat(::dirfd(directory), path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!file) continue;  // it ended meanwhile
+    char text[512];
+    const ssize_t size = ::read(file.get(), text, sizeof text);
+    if (size > 0 && parse_stat({text, static_cast<std::size_t>(size)}, process))
+      table.push_back(process);
+  }
+  ::closedir(directory);
+  return table;
+}
+
+unsigned kill_group_of(pid_t leader, const std::vector<Process>& table) {
+  unsigned members = 0;
+  for (const Process& process : table)
+    members += process.group == leader && process.pid != leader && process.alive;
+  ::kill(-leader, SIGKILL);
+  return members;
+}
+
+unsigned kill_strays(const std::function<bool(pid_t)>& known, const std::vector<Process>& table,
+                     pid_t counted_group) {
+  const pid_t self = ::getpid();
+  unsigned killed = 0;
+  for (const Process& process : table) {
+    if (process.parent != self || known(process.pid)) continue;
+    if (process.group == process.pid) ::kill(-process.pid, SIGKILL);
+    ::kill(process.pid, SIGKILL);
+    killed += process.alive && process.group != counted_group;
+  }
+  return killed;
+}
+
+}  // namespace bulkhead::coordinator

@@ -1,0 +1,51 @@
+// Children by waitid and pidfd, and the process table. What glibc lacks is called by number.
+#pragma once
+
+#include <sys/types.h>
+
+#include <bulkhead/base/unique_fd.hpp>
+#include <functional>
+#include <vector>
+
+#include "host/host.hpp"
+
+namespace bulkhead::coordinator {
+
+base::UniqueFd open_pidfd(pid_t pid);
+// False when the process is gone.
+bool send_signal(int pidfd, int signal_number);
+
+// How a child stands. `pid` is 0 while none has ended; `error_number` is ECHILD when there is no
+// such child (any more).
+struct ChildEnd {
+  int error_number = 0;
+  pid_t pid = 0;
+  int code = 0;    // CLD_EXITED, CLD_KILLED, CLD_DUMPED
+  int status = 0;  // exit code or signal
+  Usage usage;
+};
+enum class Collect { kPeek, kReap };
+// Never blocks. A peek leaves the zombie, and with it the pid and the group, in place.
+ChildEnd any_child(Collect collect);
+ChildEnd child_by_pid(pid_t pid, Collect collect);
+ChildEnd child_by_pidfd(int pidfd, Collect collect);
+
+struct Process {
+  pid_t pid = 0;
+  pid_t parent = 0;
+  pid_t group = 0;
+  bool alive = false;  // not a zombie
+};
+// One reading of /proc. (/proc/PID/task/TID/children would be shorter, but kernels without
+// CONFIG_PROC_CHILDREN lack it.)
+std::vector<Process> list_processes();
+
+// SIGKILL to the group of `leader`, which the caller must not have reaped yet (so that its number
+// is still its own). Returns how many living members other than the leader were in it.
+unsigned kill_group_of(pid_t leader, const std::vector<Process>& table);
+// SIGKILL to every child of the caller that is not `known`, and to the group it leads. Only living
+// ones outside `counted_group` are counted.
+unsigned kill_strays(const std::function<bool(pid_t)>& known, const std::vector<Process>& table,
+                     pid_t counted_group = 0);
+
+}  // namespace bulkhead::coordinator

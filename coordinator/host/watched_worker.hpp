@@ -1,0 +1,62 @@
+// One worker as LocalHost sees it, from the wish to launch it to its HostExited.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "host/host.hpp"
+#include "host/processes.hpp"
+
+namespace bulkhead::coordinator {
+
+// Reads a pipe without blocking and keeps a bounded part of it.
+class PipeReader {
+ public:
+  enum class Keep { kHead, kTail };
+  PipeReader(Keep keep, std::size_t limit) : keep_(keep), limit_(limit) {}
+
+  // The end that the worker writes to; closed by the caller once the worker has it.
+  Result<base::UniqueFd> open();
+  int fd() const { return fd_.get(); }
+  bool at_end() const { return !fd_; }
+  // What is there now, at most a few hundred KiB; closes at the end of the stream.
+  void read_some();
+  void close() { fd_.reset(); }
+  std::string take();
+
+ private:
+  Keep keep_;
+  std::size_t limit_;
+  base::UniqueFd fd_;
+  std::string kept_;
+};
+
+struct WatchedWorker {
+  // Who can read its cause.
+  enum class State {
+    kAsked,    // no answer yet; `spec` and the pipes' other ends are kept to ask again
+    kHeld,     // child of the present launcher
+    kAdopted,  // its launcher died: our own child
+  };
+
+  WorkerKey key;
+  State state = State::kAsked;
+  std::optional<LaunchSpec> spec;
+  base::UniqueFd crash_page;  // our own duplicate, to ask again
+  base::UniqueFd out_writer;
+  base::UniqueFd err_writer;
+
+  pid_t pid = 0;
+  base::UniqueFd pidfd;
+  PipeReader out{PipeReader::Keep::kHead, 1u << 20};
+  PipeReader err{PipeReader::Keep::kTail, 4u << 10};
+  bool kill_wanted = false;
+
+  std::optional<base::TimePoint> detected;   // its pidfd was readable
+  std::optional<base::TimePoint> explained;  // the cause is known, or known to be lost
+  std::optional<ChildEnd> end;
+  unsigned strays_killed = 0;
+};
+
+}  // namespace bulkhead::coordinator
