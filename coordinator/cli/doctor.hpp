@@ -7,8 +7,8 @@
 namespace bulkhead::coordinator {
 
 struct Capability {
-  std::string name;  // stable: pidfd, subreaper, memfd-seals, close-range, guard-madvise, proc,
-                     // memory-cgroup, user-namespaces, net-namespaces, perf, core-dumps,
+  std::string name;  // stable: kernel, pidfd, subreaper, memfd-seals, close-range, guard-madvise,
+                     // proc, memory-cgroup, user-namespaces, net-namespaces, perf, core-dumps,
                      // descriptors, disk
   bool present = false;
   bool needed = false;  // bulkhead does not run without it
