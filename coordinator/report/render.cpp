@@ -2,6 +2,7 @@
 // words. At most kWidth columns for four models, except for texts from outside.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <bulkhead/wire/text.hpp>
 #include <cstring>
 #include <map>
@@ -135,7 +136,10 @@ std::string render_losses(const v1::RunReport& report, bool color) {
          {or_absent(model.has_blast_radius(), fmt::format("{:.2f}", model.blast_radius()))},
          answer_cell(model)});
   }
-  return table.render(color, kWidth);
+  const bool summed =
+      std::any_of(report.models().begin(), report.models().end(),
+                  [](const v1::ModelReport& model) { return model.repetitions_size() > 1; });
+  return (summed ? "counts are sums over all repetitions\n" : "") + table.render(color, kWidth);
 }
 
 std::string signal_name(std::uint32_t signal) {
@@ -155,13 +159,13 @@ std::string cause_words(const v1::WorkerExit& exit) {
 
 std::string crash_line(const v1::WorkerExit& exit, const std::string& name, bool several) {
   std::string text =
-      fmt::format("{}: worker {}, incarnation {}", name, exit.worker(), exit.incarnation());
-  if (several) text += fmt::format(", repetition {}", exit.repetition());
+      fmt::format("{} worker {} incarnation {}", name, exit.worker(), exit.incarnation());
+  if (several) text += fmt::format(" (repetition {})", exit.repetition());
   text += ": " + cause_words(exit);
   if (!exit.fault_address().empty()) text += " at " + shown(exit.fault_address());
   if (!exit.reason().empty()) text += fmt::format(" ({})", shown(exit.reason()));
   if (exit.has_job()) {
-    text += fmt::format(" in job {}", whole(exit.job()));
+    text += fmt::format(", job {}", whole(exit.job()));
   } else if (exit.suspects_size() > 0) {
     text += ", suspects: jobs ";
     for (int i = 0; i < exit.suspects_size() && i < kListedMax; ++i) {
@@ -172,10 +176,10 @@ std::string crash_line(const v1::WorkerExit& exit, const std::string& name, bool
     }
   }
   if (exit.has_detected_after_seconds()) {
-    text += ", detected after " + duration(exit.detected_after_seconds());
+    text += ", detected " + duration(exit.detected_after_seconds());
   }
   text += exit.has_recovered_after_seconds()
-              ? ", recovered after " + duration(exit.recovered_after_seconds())
+              ? ", recovered " + duration(exit.recovered_after_seconds())
               : ", not replaced";
   return text;
 }
@@ -236,21 +240,24 @@ void append_block(std::string& text, const std::string& title, const std::string
   }
 }
 
+// Once where all agree; else each text with the models that gave it.
 std::string render_answers(const v1::RunReport& report, bool color) {
-  std::vector<const v1::ModelReport*> given;
-  bool equal = true;
+  std::vector<std::pair<std::string, std::string>> answers;  // text, models
   for (const v1::ModelReport& model : report.models()) {
-    if (model.answer().text().empty()) continue;
-    given.push_back(&model);
-    equal = equal && model.answer_equal();
+    const std::string& given = model.answer().text();
+    if (given.empty()) continue;
+    const std::string name = shown(label(report, model));
+    const auto same = std::find_if(answers.begin(), answers.end(),
+                                   [&](const auto& answer) { return answer.first == given; });
+    if (same != answers.end()) {
+      same->second += ", " + name;
+    } else {
+      answers.emplace_back(given, name);
+    }
   }
   std::string text;
-  if (equal && !given.empty()) {
-    append_block(text, "answer", given.front()->answer().text(), color);
-    return text;
-  }
-  for (const v1::ModelReport* model : given) {
-    append_block(text, "answer of " + shown(label(report, *model)), model->answer().text(), color);
+  for (const auto& [answer, models] : answers) {
+    append_block(text, answers.size() == 1 ? "answer" : "answer of " + models, answer, color);
   }
   return text;
 }

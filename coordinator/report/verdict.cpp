@@ -138,8 +138,8 @@ std::string taken_words(const v1::ModelReport& model) {
   if (model.blast_radius() >= 0.9995) {
     return fmt::format("everything at risk, {}", counted(jobs, "job"));
   }
-  return fmt::format("{} of what was at risk, {}", digits(model.blast_radius()),
-                     counted(jobs, "job"));
+  return fmt::format("{}{} of what was at risk, {}", model.crashes() > 1 ? "on average " : "",
+                     digits(model.blast_radius()), counted(jobs, "job"));
 }
 
 std::string crash_words(const std::string& name, const v1::ModelReport& model) {
@@ -223,9 +223,10 @@ void add_answers(const v1::RunReport& report, std::vector<std::string>& sentence
     text = fmt::format("The answers differ: {} did not give the answer of {} in every repetition.",
                        names_of(report, different), names_of(report, equal));
   } else if (equal.size() > 1) {
-    text = fmt::format("{} gave the same answer.", none.empty()
-                                                       ? fmt::format("All {} models", equal.size())
-                                                       : names_of(report, equal));
+    text = fmt::format("{} gave the same answer.",
+                       none.empty() ? equal.size() == 2 ? "Both models"
+                                                        : fmt::format("All {} models", equal.size())
+                                    : names_of(report, equal));
   }
   if (!none.empty()) {
     if (!text.empty()) text += " ";

@@ -1,0 +1,191 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "report/report.hpp"
+
+namespace bulkhead::coordinator {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+
+v1::ModelReport& add_model(v1::RunReport& report, const std::string& name,
+                           const std::vector<double>& walls) {
+  v1::ModelReport& model = *report.add_models();
+  model.set_model(name);
+  model.set_processors(2);
+  model.set_ran(true);
+  model.mutable_answer()->set_checksum("a");
+  for (const double wall : walls) {
+    v1::Repetition& repetition = *model.add_repetitions();
+    repetition.set_wall_seconds(wall);
+    repetition.set_complete(true);
+    repetition.set_checksum("a");
+    repetition.mutable_jobs()->set_total(400);
+  }
+  return model;
+}
+
+v1::WorkerExit& add_exit(v1::ModelReport& model, const std::string& verdict,
+                         const std::string& state) {
+  v1::WorkerExit& exit = *model.add_exits();
+  exit.set_verdict(verdict);
+  exit.set_state(state);
+  return exit;
+}
+
+std::string words(v1::RunReport& report) {
+  complete_report(report, {}, 1);
+  std::string text;
+  for (const std::string& sentence : report.verdict()) text += sentence + "\n";
+  return text;
+}
+
+TEST(VerdictTest, TheSameTimesCannotBeToldApart) {
+  v1::RunReport report;
+  add_model(report, "parallel", {1.00, 1.02, 0.98, 1.01, 0.99});
+  add_model(report, "processes", {1.01, 0.99, 1.00, 0.98, 1.02});
+  EXPECT_THAT(words(report), AllOf(HasSubstr("cannot be told apart"), Not(HasSubstr("cost time"))));
+}
+
+TEST(VerdictTest, ADifferenceNeedsAnIntervalThatExcludesOne) {
+  v1::RunReport report;
+  add_model(report, "parallel", {1, 1, 1, 1, 1});
+  add_model(report, "processes", {2, 2, 2, 2, 2});
+  EXPECT_THAT(words(report), HasSubstr("Isolation cost time: processes took 2.000 times"));
+}
+
+TEST(VerdictTest, AFasterIsolatedModelCostNoTime) {
+  v1::RunReport report;
+  add_model(report, "parallel", {2, 2, 2, 2, 2});
+  add_model(report, "processes", {1, 1, 1, 1, 1});
+  EXPECT_THAT(words(report), HasSubstr("Isolation cost no time"));
+}
+
+TEST(VerdictTest, FourRepetitionsGiveARatioAndNoVerdict) {
+  v1::RunReport report;
+  add_model(report, "parallel", {1, 1, 1, 1});
+  add_model(report, "processes", {2, 2, 2, 2});
+  const std::string text = words(report);
+  EXPECT_THAT(text,
+              HasSubstr("2.000 times as long as parallel in 4 repetitions; a verdict needs 5"));
+  EXPECT_THAT(text, AllOf(Not(HasSubstr("cost time")), Not(HasSubstr("told apart"))));
+  EXPECT_FALSE(report.models(0).wall_seconds().has_low());
+}
+
+TEST(VerdictTest, OtherProcessorCountsAreNotThePriceOfIsolation) {
+  v1::RunReport report;
+  add_model(report, "sequential", {2, 2, 2, 2, 2}).set_processors(1);
+  add_model(report, "processes", {1, 1, 1, 1, 1});
+  EXPECT_THAT(words(report), AllOf(HasSubstr("not the price of isolation alone"),
+                                   Not(HasSubstr("Isolation cost"))));
+}
+
+TEST(VerdictTest, MissingSidesOfAComparisonAreNamed) {
+  v1::RunReport alone;
+  add_model(alone, "processes", {1});
+  EXPECT_EQ(words(alone), "");
+  v1::RunReport shared;
+  add_model(shared, "sequential", {1});
+  add_model(shared, "parallel", {1});
+  EXPECT_THAT(words(shared), HasSubstr("No isolated model was asked for"));
+  v1::RunReport absent;
+  add_model(absent, "parallel", {1});
+  v1::ModelReport& model = add_model(absent, "processes", {});
+  model.set_ran(false);
+  model.clear_answer();
+  EXPECT_THAT(words(absent), HasSubstr("processes did not run, so what isolation costs"));
+  v1::RunReport unfinished;
+  add_model(unfinished, "parallel", {});
+  add_model(unfinished, "processes", {1});
+  EXPECT_THAT(words(unfinished), HasSubstr("No shared-memory model completed a repetition"));
+}
+
+TEST(VerdictTest, KillsOfTheShutdownLadderAreNoCrashes) {
+  v1::RunReport report;
+  v1::ModelReport& model = add_model(report, "processes", {1});
+  add_exit(model, "finished", "exited");
+  add_exit(model, "killed by us", "draining");
+  complete_report(report, {}, 1);
+  EXPECT_EQ(report.models(0).crashes(), 0u);
+  add_exit(*report.mutable_models(0), "killed by us", "ready");
+  add_exit(*report.mutable_models(0), "exited", "draining").set_exit_code(0);
+  add_exit(*report.mutable_models(0), "lost", "ready");
+  complete_report(report, {}, 1);
+  EXPECT_EQ(report.models(0).crashes(), 3u);
+}
+
+TEST(VerdictTest, CrashesOnOneSideOnlyAreSaidToBeThat) {
+  v1::RunReport report;
+  v1::ModelReport& parallel = add_model(report, "parallel", {1});
+  add_model(report, "processes", {1});
+  add_exit(parallel, "signalled", "ready").set_blast_radius(1);
+  report.mutable_models(0)->mutable_repetitions(0)->mutable_jobs()->set_lost_in_flight(7);
+  EXPECT_THAT(words(report), HasSubstr("The crash in parallel took everything at risk, 7 jobs. "
+                                       "No isolated model crashed"));
+}
+
+TEST(VerdictTest, ACrashThatTookNothingIsSaidToHaveTakenNothing) {
+  v1::RunReport report;
+  add_exit(add_model(report, "processes", {1}), "signalled", "handshaking");
+  EXPECT_THAT(words(report), HasSubstr("The crash in processes took nothing."));
+}
+
+TEST(VerdictTest, MeansAndMediansAreOverTheCrashesThatHaveThem) {
+  v1::RunReport report;
+  v1::ModelReport& model = add_model(report, "processes", {1, 1});
+  for (const double value : {0.25, 0.75}) {
+    v1::WorkerExit& exit = add_exit(model, "signalled", "ready");
+    exit.set_blast_radius(value);
+    exit.set_detected_after_seconds(value);
+  }
+  add_exit(model, "lost", "ready");
+  complete_report(report, {}, 1);
+  EXPECT_EQ(report.models(0).blast_radius(), 0.5);
+  EXPECT_EQ(report.models(0).detected_after_seconds(), 0.5);
+  EXPECT_FALSE(report.models(0).has_recovered_after_seconds());
+}
+
+TEST(VerdictTest, AnswersAreComparedAcrossModelsAndRepetitions) {
+  v1::RunReport report;
+  add_model(report, "sequential", {1, 1});
+  add_model(report, "parallel", {1, 1});
+  EXPECT_THAT(words(report), HasSubstr("Both models gave the same answer."));
+  report.mutable_models(1)->mutable_repetitions(1)->set_checksum("b");
+  EXPECT_THAT(words(report), HasSubstr("The answers differ: parallel"));
+  EXPECT_TRUE(report.models(0).answer_equal());
+  EXPECT_FALSE(report.models(1).answer_equal());
+  report.mutable_models()->DeleteSubrange(0, 1);
+  EXPECT_THAT(words(report), HasSubstr("Not every repetition of parallel gave the same answer."));
+}
+
+TEST(VerdictTest, FaultsThatNeverFiredAreNamedWithTheNumberOfJobs) {
+  v1::RunReport report;
+  add_model(report, "parallel", {1, 1});
+  v1::FaultReport& fault = *report.add_faults();
+  fault.set_text("segv@job=999");
+  fault.set_model("parallel");
+  fault.set_planned(1);
+  EXPECT_THAT(words(report),
+              HasSubstr("The fault segv@job=999 never fired in parallel: there were 400 jobs."));
+  report.mutable_faults(0)->set_fired(1);
+  EXPECT_THAT(words(report), Not(HasSubstr("never fired")));
+}
+
+TEST(VerdictTest, SpeedUpIsOverSequentialAndAbsentWithoutIt) {
+  v1::RunReport report;
+  add_model(report, "parallel", {1});
+  complete_report(report, {}, 1);
+  EXPECT_FALSE(report.models(0).has_speedup());
+  add_model(report, "sequential", {3});
+  complete_report(report, {}, 1);
+  EXPECT_EQ(report.models(0).speedup(), 3);
+  EXPECT_EQ(report.models(1).speedup(), 1);
+}
+
+}  // namespace
+}  // namespace bulkhead::coordinator
