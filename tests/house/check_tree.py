@@ -14,7 +14,7 @@ LINES = 500
 # Written so that this file does not find itself.
 UNFINISHED = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b")
 MACHINE = re.compile(r"(?<![\w.$}/-])/(work|root|home|Users|mnt)/[A-Za-z0-9_.-]+"
-                     r"|\b(localhost:\d{4,}/|[\w.-]*(artifactory|artifact-registry|\.internal\b|nexus\.))")
+                     r"|https?://(localhost|127\.|10\.|192\.168\.|[\w.-]+[.]internal\b)")
 ALLOWED_PATHS = re.compile(r"/home/user/bulkhead|/home/user\b")  # of the clean room's own user
 # The licence is not ours to shorten; a deliberate broken-input file would be listed here.
 EXEMPT = {"LICENSE"}
