@@ -59,7 +59,8 @@ class Launcher {
   Mode mode_ = Mode::kServing;
   base::TimePoint give_up_{};
   std::string run_directory_;
-  std::map<pid_t, WorkerKey> workers_;  // not reaped yet
+  std::map<pid_t, WorkerKey> workers_;                     // not reaped yet
+  std::vector<std::pair<pid_t, base::UniqueFd>> adopted_;  // by the coordinator, see Adopted
   unsigned strays_ = 0;
 };
 
@@ -115,6 +116,10 @@ void Launcher::read_packets() {
         break;
       case v1::ToLauncher::kRunDirectory:
         run_directory_ = message.run_directory();
+        break;
+      case v1::ToLauncher::kAdopted:
+        if (!fds.empty())
+          adopted_.emplace_back(static_cast<pid_t>(message.adopted().pid()), std::move(fds[0]));
         break;
       case v1::ToLauncher::kFinish:
         wind_up(Mode::kFinishing);
@@ -225,6 +230,9 @@ void Launcher::wind_up(Mode mode) {
     std::vector<base::UniqueFd> fds;
     while (receive_packet(kSocket, message, fds) == Received::kPacket)
       if (message.has_run_directory()) run_directory_ = message.run_directory();
+    // Not our children: the pidfd says whether the number still means them.
+    for (const auto& [pid, pidfd] : adopted_)
+      if (send_signal(pidfd.get(), SIGKILL)) ::kill(-pid, SIGKILL);
   }
   for (const auto& [pid, key] : workers_) ::kill(-pid, SIGKILL);
 }

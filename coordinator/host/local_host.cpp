@@ -301,6 +301,11 @@ void LocalHost::replace_launcher() {
   for (auto it = workers_.begin(); it != workers_.end();) {
     WatchedWorker& worker = it->second;
     if (worker.state != State::kAsked) {
+      if (link_ && !worker.explained && worker.pidfd) {
+        v1::ToLauncher message;
+        message.mutable_adopted()->set_pid(static_cast<std::uint32_t>(worker.pid));
+        link_->send(message, {worker.pidfd.get()});
+      }
       ++it;
     } else if (link_) {
       ask_for(worker);
