@@ -155,6 +155,11 @@ std::string text_of(const zmq::message_t& frame) {
   return std::string(frame.data<char>(), frame.size());
 }
 
+// Whether a peer came without an identity, so that libzmq made one up: it begins with 0.
+bool is_generated(const zmq::message_t& identity) {
+  return identity.size() == 0 || *identity.data<char>() == '\0';
+}
+
 class ZmqRouter final : public Router {
  public:
   ZmqRouter(SocketFile file, const Options& options)
@@ -192,7 +197,9 @@ class ZmqRouter final : public Router {
       zmq::message_t frames[2];
       const std::size_t count = socket_.receive(frames, 2);
       if (count == 0) return std::nullopt;
-      if (count == 2) return Message{text_of(frames[0]), text_of(frames[1])};
+      if (count == 2 && !is_generated(frames[0])) {
+        return Message{text_of(frames[0]), text_of(frames[1])};
+      }
       ++malformed_;
     }
     return std::nullopt;

@@ -52,8 +52,8 @@ class Router {
   // kUnavailable: nobody of that identity is connected (any more); the message was not delivered.
   // kResourceExhausted: the peer does not read. kTooLarge: beyond max_message_bytes.
   virtual Result<void> send(std::string_view peer, std::string bytes) = 0;
-  // The next message, or nothing. Messages of other than two frames (identity, payload) are dropped
-  // and counted.
+  // The next message, or nothing. Messages of other than two frames (identity, payload), or from a
+  // peer without an identity of its own, are dropped and counted.
   virtual std::optional<Message> receive() = 0;
   // Until a message may be there, `other_fd` is readable, or `timeout` has passed (negative: none).
   // A signal ends the wait early with nothing ready.

@@ -61,6 +61,19 @@ TEST_F(HostilePeerTest, ADealerDropsMessagesOfSeveralFrames) {
   EXPECT_EQ(next(*dealer).value_or(Message{}).bytes, "good");
 }
 
+TEST_F(HostilePeerTest, APeerWithoutAnIdentityIsNotHeard) {
+  auto router = bound();
+  auto anonymous = raw(zmq::socket_type::dealer);
+  anonymous.connect(endpoint());
+  send(anonymous, {"who am I"});
+  const auto deadline = base::Clock::now() + kDeadline;
+  while (router->malformed() == 0 && base::Clock::now() < deadline) {
+    router->wait(-1, std::chrono::seconds(1));
+    ASSERT_FALSE(router->receive().has_value());
+  }
+  EXPECT_EQ(router->malformed(), 1u);
+}
+
 TEST_F(HostilePeerTest, AFloodOfMalformedMessagesDoesNotHoldTheCaller) {
   auto router = bound();
   auto peer = raw(zmq::socket_type::dealer, "flood");
@@ -139,8 +152,15 @@ TEST_F(HostilePeerTest, BytesThatAreNotZeroMqLeaveTheOthersAlone) {
   // The router may close at any byte of it.
   static_cast<void>(::send(garbage.get(), text.data(), text.size(), MSG_NOSIGNAL));
 
+  // libzmq takes these bytes for version 1 of its protocol, and may deliver a frame of them under
+  // an identity of them: no identity that anybody has, which is for the caller to see.
   ASSERT_TRUE(neighbour->send("still here").has_value());
-  EXPECT_EQ(next(*router).value_or(Message{}).bytes, "still here");
+  std::optional<Message> message;
+  do {
+    message = next(*router);
+    ASSERT_TRUE(message.has_value());
+  } while (message->peer != "neighbour");
+  EXPECT_EQ(message->bytes, "still here");
 }
 
 }  // namespace

@@ -6,8 +6,10 @@
 #include <unistd.h>
 
 #include <bulkhead/wire/crash_page.hpp>
+#include <cstddef>
 #include <cstring>
 #include <random>
+#include <type_traits>
 
 namespace bulkhead::wire {
 namespace {
@@ -34,6 +36,13 @@ TEST(CrashPageTest, ANewPageIsEmpty) {
   EXPECT_FALSE(seen.has_fatal);
   EXPECT_NE(::fcntl(page.fd(), F_GETFD) & FD_CLOEXEC, 0);
 }
+
+// The layout that proto/README.md promises to workers in other languages.
+static_assert(std::is_standard_layout_v<CrashPage>);
+static_assert(sizeof(CrashPage) == 66432 && sizeof(CrashSlot) == 64);
+static_assert(offsetof(CrashPage, fault_stamp_ns) == 8 && offsetof(CrashPage, fired) == 16);
+static_assert(offsetof(CrashPage, fatal) == 320 && offsetof(CrashPage, slot) == 896);
+static_assert(offsetof(CrashPage::Fatal, job) == 32 && offsetof(CrashPage::Fatal, frames) == 64);
 
 TEST(CrashPageTest, NeitherSideCanResizeIt) {
   const CrashPageMapping page = created();
