@@ -120,7 +120,7 @@ TEST_F(WordcountTest, AgreesWithTheReferenceWhateverTheChunk) {
   add("no newline", "the last word");
   add("sub/dir/all spaces", "a\tb\nc\vd\fe\rf  g");
   add("long", "short " + std::string(700, 'w') + " short");
-  add("binary", std::string("\0\x01\xff \0 \x85\xa0 \0", 12));
+  add("binary", std::string("\0\x01\xff \0 \x85\xa0 \0", 10));
   add(std::string("not-utf8-\xff\xfe"), "named in bytes");
   add("new\nline", "in a name");
   for (int i = 0; i < 12; ++i) {
