@@ -1,1 +1,162 @@
-// placeholder
+#include "sched/stack.hpp"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <bulkhead/base/check.hpp>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "sched/sanitizer.hpp"
+
+namespace bulkhead::sched {
+namespace {
+
+// Linux 6.13; glibc's headers here do not name it.
+constexpr int kMadvGuardInstall = 102;
+constexpr std::size_t kStacksPerSlab = 64;
+constexpr std::uint64_t kCanary = 0x5afe57ac4b0a7ull;
+constexpr std::size_t kCanaryWords = 16;
+
+// Guards by mprotect in this process, whatever their pool: the limit on mappings is the process's.
+std::atomic<std::size_t> protected_stacks{0};
+
+std::size_t page_bytes() {
+  static const std::size_t bytes = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  return bytes;
+}
+
+std::size_t round_to_pages(std::size_t bytes) {
+  return (bytes + page_bytes() - 1) / page_bytes() * page_bytes();
+}
+
+std::size_t read_max_map_count() {
+  std::size_t count = 65530;  // the kernel's default, where /proc is not mounted
+  if (std::FILE* file = std::fopen("/proc/sys/vm/max_map_count", "re")) {
+    if (std::fscanf(file, "%zu", &count) != 1) count = 65530;
+    std::fclose(file);
+  }
+  return count;
+}
+
+// A guard splits its slab's mapping: two more mappings.
+bool mapping_to_spare() {
+  static const std::size_t limit = read_max_map_count();
+  // relaxed: a count near a limit that leaves a fifth of room.
+  return 2 * (protected_stacks.load(std::memory_order_relaxed) + 1) < limit / 10 * 8;
+}
+
+std::byte* map_pages(std::size_t bytes) {
+  void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+  return memory == MAP_FAILED ? nullptr : static_cast<std::byte*>(memory);
+}
+
+bool madvise_guards_work() {
+  static const bool works = [] {
+    std::byte* page = map_pages(page_bytes());
+    if (page == nullptr) return false;
+    const bool installed = ::madvise(page, page_bytes(), kMadvGuardInstall) == 0;
+    ::munmap(page, page_bytes());
+    return installed;
+  }();
+  return works;
+}
+
+}  // namespace
+
+const char* to_string(StackGuard guard) {
+  switch (guard) {
+    case StackGuard::kMadvise:
+      return "madvise";
+    case StackGuard::kMprotect:
+      return "mprotect";
+    case StackGuard::kCanary:
+      return "canary";
+  }
+  return "unknown";
+}
+
+StackGuard probe_stack_guard() {
+  if (madvise_guards_work()) return StackGuard::kMadvise;
+  return mapping_to_spare() ? StackGuard::kMprotect : StackGuard::kCanary;
+}
+
+std::byte* Stack::usable_low() const { return low + StackPool::kGuardBytes; }
+std::size_t Stack::usable_bytes() const { return static_cast<std::size_t>(high - usable_low()); }
+
+StackPool::StackPool(std::size_t usable_bytes, StackGuard best)
+    : stack_bytes_(kGuardBytes + round_to_pages(usable_bytes)),
+      best_(best),
+      slab_used_(kStacksPerSlab) {}
+
+StackPool::~StackPool() {
+  base::MutexLock guard(mutex_);
+  BULKHEAD_CHECK(given_out_ == 0, "{} stacks are still in use", given_out_);
+  for (std::byte* slab : slabs_) ::munmap(slab, kStacksPerSlab * stack_bytes_);
+  // relaxed: see mapping_to_spare().
+  protected_stacks.fetch_sub(protected_, std::memory_order_relaxed);
+}
+
+Stack StackPool::acquire() {
+  base::MutexLock guard(mutex_);
+  ++given_out_;
+  if (!free_.empty()) {
+    Stack stack = free_.back();
+    free_.pop_back();
+    return stack;
+  }
+  if (slab_used_ == kStacksPerSlab) add_slab();
+  Stack stack;
+  stack.low = slabs_.back() + slab_used_++ * stack_bytes_;
+  stack.high = stack.low + stack_bytes_;
+  stack.guard = install_guard(stack.low);
+  if (stack.guard == StackGuard::kMprotect) ++protected_;
+  return stack;
+}
+
+void StackPool::release(Stack stack) {
+  // Its last goroutine left without returning, so ASan still holds those frames poisoned.
+  sanitizer::forget_frames(stack.usable_low(), stack.usable_bytes());
+  base::MutexLock guard(mutex_);
+  --given_out_;
+  free_.push_back(stack);
+}
+
+void StackPool::add_slab() {
+  const std::size_t bytes = kStacksPerSlab * stack_bytes_;
+  std::byte* slab = map_pages(bytes);
+  BULKHEAD_CHECK(slab != nullptr, "no memory for {} stacks of {} bytes ({} in use): {}",
+                 kStacksPerSlab, stack_bytes_, given_out_, std::strerror(errno));
+  // A huge page would back eight stacks that use a page each. Kernels without them refuse: fine.
+  (void)::madvise(slab, bytes, MADV_NOHUGEPAGE);
+  slabs_.push_back(slab);
+  slab_used_ = 0;
+}
+
+StackGuard StackPool::install_guard(std::byte* low) {
+  if (best_ == StackGuard::kMadvise && ::madvise(low, kGuardBytes, kMadvGuardInstall) == 0)
+    return StackGuard::kMadvise;
+  if (best_ != StackGuard::kCanary && mapping_to_spare() &&
+      ::mprotect(low, kGuardBytes, PROT_NONE) == 0) {
+    // relaxed: see mapping_to_spare().
+    protected_stacks.fetch_add(1, std::memory_order_relaxed);
+    return StackGuard::kMprotect;
+  }
+  // At the guard's top: the first bytes that an overflow reaches.
+  for (std::size_t word = 1; word <= kCanaryWords; ++word)
+    std::memcpy(low + kGuardBytes - word * sizeof kCanary, &kCanary, sizeof kCanary);
+  return StackGuard::kCanary;
+}
+
+bool StackPool::canary_whole(const Stack& stack) {
+  if (stack.guard != StackGuard::kCanary) return true;
+  for (std::size_t word = 1; word <= kCanaryWords; ++word)
+    if (std::memcmp(stack.low + kGuardBytes - word * sizeof kCanary, &kCanary, sizeof kCanary) != 0)
+      return false;
+  return true;
+}
+
+}  // namespace bulkhead::sched

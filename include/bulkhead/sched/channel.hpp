@@ -1,0 +1,164 @@
+// Channel<T>: typed FIFO between goroutines and plain threads, with Go's semantics.
+//
+//   sched::Channel<int> numbers(16);            // 0, the default: a rendezvous
+//   sched::go([&] { for (int i = 0; i < 9; ++i) numbers.send(i); numbers.close(); });
+//   while (auto number = numbers.receive()) use(*number);
+//
+// Invariants, under lock_: senders wait only when the buffer is full and no receiver waits;
+// receivers wait only when the buffer is empty and no sender waits; so never both. A value goes
+// straight from sender to waiting receiver, without a trip through the buffer.
+//
+// Sending on a closed channel, also when it is closed while the sender waits, and closing twice are
+// programmer's errors. The channel must outlive its users; it may be destroyed by whoever got the
+// last value. T's move constructor runs under the lock: it must neither throw nor block.
+#pragma once
+
+#include <bulkhead/base/check.hpp>
+#include <bulkhead/sched/waiter.hpp>
+#include <concepts>
+#include <cstddef>
+#include <deque>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+namespace bulkhead::sched {
+
+template <class T>
+class Channel {
+  static_assert(std::is_nothrow_move_constructible_v<T>);
+
+ public:
+  explicit Channel(std::size_t capacity = 0) : capacity_(capacity) {}
+  Channel(const Channel&) = delete;
+  Channel& operator=(const Channel&) = delete;
+  ~Channel() { BULKHEAD_CHECK(idle(), "a channel is destroyed while somebody waits on it"); }
+
+  // Blocks until a receiver or the buffer has taken the value.
+  void send(T value) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+    lock_.lock();
+    if (offer(value)) return;
+    Sender sender(value);
+    senders_.push_back(sender);
+    sender.park(lock_, ParkReason::kSend);
+    BULKHEAD_CHECK(sender.taken, "the channel was closed while a sender waited");
+  }
+
+  // Blocks until there is a value; empty when the channel is closed and drained.
+  std::optional<T> receive() BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+    lock_.lock();
+    std::optional<T> result;
+    if (take(result)) return result;
+    if (closed_) {
+      lock_.unlock();
+      return result;
+    }
+    Receiver receiver(result);
+    receivers_.push_back(receiver);
+    receiver.park(lock_, ParkReason::kReceive);
+    return result;
+  }
+
+  // Never blocks. `value` is moved from only when the answer is true.
+  bool try_send(T&& value) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+    lock_.lock();
+    if (offer(value)) return true;
+    lock_.unlock();
+    return false;
+  }
+  bool try_send(const T& value) requires std::copy_constructible<T> { return try_send(T(value)); }
+
+  // Never blocks. Empty: nothing to take now; closed() and empty: nothing ever again.
+  std::optional<T> try_receive() BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+    lock_.lock();
+    std::optional<T> result;
+    if (take(result)) return result;
+    lock_.unlock();
+    return result;
+  }
+
+  // No more sends. What is buffered can still be received; whoever waits is woken.
+  void close() {
+    lock_.lock();
+    BULKHEAD_CHECK(!closed_, "a channel is closed twice");
+    closed_ = true;
+    WaiterList senders = senders_.take();
+    WaiterList receivers = receivers_.take();
+    lock_.unlock();
+    senders.wake_all();
+    receivers.wake_all();
+  }
+
+  bool closed() const {
+    LockGuard guard(lock_);
+    return closed_;
+  }
+  std::size_t capacity() const { return capacity_; }
+  std::size_t size() const {  // values buffered
+    LockGuard guard(lock_);
+    return buffer_.size();
+  }
+
+ private:
+  struct Sender : Waiter {
+    explicit Sender(T& source) : value(source) {}
+    T& value;
+    bool taken = false;  // written before wake(), read after park()
+  };
+  struct Receiver : Waiter {
+    explicit Receiver(std::optional<T>& target) : result(target) {}
+    std::optional<T>& result;
+  };
+
+  // Hands `value` over and releases the lock, or answers false with the lock still held.
+  bool offer(T& value) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+    BULKHEAD_CHECK(!closed_, "a value is sent on a closed channel");
+    if (Waiter* waiter = receivers_.pop_front()) {
+      static_cast<Receiver*>(waiter)->result.emplace(std::move(value));
+      lock_.unlock();
+      waiter->wake();
+      return true;
+    }
+    if (buffer_.size() >= capacity_) return false;
+    buffer_.push_back(std::move(value));
+    lock_.unlock();
+    return true;
+  }
+
+  // Takes the oldest value and releases the lock, or answers false with the lock still held.
+  bool take(std::optional<T>& result) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+    if (!buffer_.empty()) {
+      result.emplace(std::move(buffer_.front()));
+      buffer_.pop_front();
+    }
+    Sender* const sender = static_cast<Sender*>(senders_.pop_front());
+    if (sender != nullptr) {
+      // With a buffer the sender's value is the youngest: it goes to the back of the queue.
+      if (result.has_value())
+        buffer_.push_back(std::move(sender->value));
+      else
+        result.emplace(std::move(sender->value));
+      sender->taken = true;
+    }
+    if (!result.has_value()) return false;
+    lock_.unlock();
+    if (sender != nullptr) sender->wake();
+    return true;
+  }
+
+  bool idle() const {
+    LockGuard guard(lock_);
+    return senders_.empty() && receivers_.empty();
+  }
+
+  const std::size_t capacity_;
+  mutable Lock lock_;
+  // Guarded by lock_. Not annotated: offer() and take() may release the lock, which clang's
+  // analysis cannot follow; hence its suppression above.
+  std::deque<T> buffer_;
+  WaiterList senders_;
+  WaiterList receivers_;
+  bool closed_ = false;
+};
+
+}  // namespace bulkhead::sched
