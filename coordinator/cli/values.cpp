@@ -211,9 +211,11 @@ std::string nearest(std::string_view word, const std::vector<std::string>& candi
 
 std::string suggestion(std::string_view word, std::string_view label,
                        const std::vector<std::string>& candidates) {
+  // A worker may be where the candidates come from.
+  const std::string known = wire::printable(join(candidates));
   const std::string near = nearest(word, candidates);
-  if (near.empty()) return fmt::format("; {}: {}", label, join(candidates));
-  return fmt::format("; did you mean '{}'? {}: {}", near, label, join(candidates));
+  if (near.empty()) return fmt::format("; {}: {}", label, known);
+  return fmt::format("; did you mean {}? {}: {}", in_quotes(near), label, known);
 }
 
 }  // namespace bulkhead::coordinator

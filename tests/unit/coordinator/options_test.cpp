@@ -1,0 +1,500 @@
+// The command line, word for word: each message is compared whole.
+#include "cli/options.hpp"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <random>
+
+#include "cli/flags.hpp"
+#include "cli/values.hpp"
+
+extern char** environ;
+
+namespace bulkhead::coordinator {
+namespace {
+
+tl::expected<Options, Stop> parse(std::vector<std::string> words) {
+  words.insert(words.begin(), "bulkhead");
+  std::vector<const char*> argv;
+  for (const std::string& word : words) argv.push_back(word.c_str());
+  return parse_command_line(static_cast<int>(argv.size()), argv.data());
+}
+
+// Clears what the command reads, restores it at the end.
+class OptionsTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    for (char** entry = environ; *entry != nullptr; ++entry) {
+      const std::string text = *entry;
+      const std::string name = text.substr(0, text.find('='));
+      if (name.rfind("BULKHEAD_", 0) == 0 || name == "NO_COLOR" || name == "TERM" || name == "CI") {
+        saved_.emplace_back(name, text.substr(name.size() + 1));
+      }
+    }
+    for (const auto& [name, value] : saved_) unsetenv(name.c_str());
+  }
+  void TearDown() override {
+    for (const std::string& name : set_) unsetenv(name.c_str());
+    for (const auto& [name, value] : saved_) setenv(name.c_str(), value.c_str(), 1);
+  }
+
+  void set(const char* name, const char* value) {
+    set_.emplace_back(name);
+    setenv(name, value, 1);
+  }
+
+  std::string planned(const Options& options, const std::string& name) {
+    for (const auto& entry : options.plan) {
+      if (entry.name() == name) return entry.value() + " from " + entry.source();
+    }
+    return "not planned";
+  }
+
+  std::vector<std::pair<std::string, std::string>> saved_;
+  std::vector<std::string> set_;
+};
+
+TEST_F(OptionsTest, RunHasTheDefaultsThatItsHelpNames) {
+  const auto options = parse({"run", "primes"});
+  ASSERT_TRUE(options) << options.error().text;
+  cpu_set_t set;
+  ASSERT_EQ(sched_getaffinity(0, sizeof set, &set), 0);
+  const auto cores = static_cast<std::uint32_t>(CPU_COUNT(&set));
+  EXPECT_EQ(options->command, Command::kRun);
+  EXPECT_EQ(options->scenario, "primes");
+  EXPECT_EQ(options->models, std::vector{v1::MODEL_PARALLEL});
+  EXPECT_EQ(options->workers, std::min(cores, max_workers()));
+  EXPECT_EQ(options->processors, cores);
+  EXPECT_EQ(options->in_flight, 256u);
+  EXPECT_EQ(options->seed, 1u);
+  EXPECT_EQ(options->max_attempts, 3u);
+  EXPECT_FALSE(options->timeout);
+  EXPECT_EQ(options->checkpoint, std::chrono::milliseconds(100));
+  EXPECT_EQ(options->repeat, 1u);
+  EXPECT_FALSE(options->warm_up);
+  EXPECT_FALSE(options->check);
+  EXPECT_THAT(options->worker_path, testing::MatchesRegex("/.*/bulkhead-worker"));
+  EXPECT_EQ(options->command_line, (std::vector<std::string>{"bulkhead", "run", "primes"}));
+}
+
+TEST_F(OptionsTest, CompareTakesTheWholeLadderFiveTimesAfterAWarmUp) {
+  const auto options = parse({"compare", "primes"});
+  ASSERT_TRUE(options) << options.error().text;
+  EXPECT_EQ(options->models, (std::vector{v1::MODEL_SEQUENTIAL, v1::MODEL_CONCURRENT,
+                                          v1::MODEL_PARALLEL, v1::MODEL_PROCESSES}));
+  EXPECT_EQ(options->repeat, 5u);
+  EXPECT_TRUE(options->warm_up);
+  EXPECT_FALSE(parse({"compare", "primes", "--repeat", "1"})->warm_up);
+}
+
+TEST_F(OptionsTest, EveryFlagArrives) {
+  const auto options = parse({"compare",
+                              "wordcount",
+                              "--models=processes,parallel",
+                              "--workers",
+                              "4",
+                              "--processors=8",
+                              "--in-flight",
+                              "32",
+                              "--set",
+                              "chunk=1KiB",
+                              "--set=top=3",
+                              "--input",
+                              "/",
+                              "/tmp",
+                              "--input",
+                              "/",
+                              "--worker",
+                              "w",
+                              "--seed",
+                              "42",
+                              "--fault",
+                              "segv@job=1",
+                              "--fault",
+                              "kill@worker=4",
+                              "--max-attempts",
+                              "5",
+                              "--timeout",
+                              "1m",
+                              "--checkpoint",
+                              "never",
+                              "--repeat",
+                              "7",
+                              "--json",
+                              "-",
+                              "--check",
+                              "--color",
+                              "always"});
+  ASSERT_TRUE(options) << options.error().text;
+  EXPECT_EQ(options->models, (std::vector{v1::MODEL_PROCESSES, v1::MODEL_PARALLEL}));
+  EXPECT_EQ(options->workers, 4u);
+  EXPECT_EQ(options->processors, 8u);
+  EXPECT_EQ(options->in_flight, 32u);
+  EXPECT_EQ(options->settings,
+            (std::vector<std::pair<std::string, std::string>>{{"chunk", "1KiB"}, {"top", "3"}}));
+  EXPECT_EQ(options->inputs, (std::vector<std::string>{"/", "/tmp", "/"}));
+  EXPECT_EQ(options->worker_path, "./w");
+  EXPECT_EQ(options->seed, 42u);
+  ASSERT_EQ(options->faults.size(), 2u);
+  EXPECT_EQ(options->faults[1].worker, 4u);
+  EXPECT_EQ(options->max_attempts, 5u);
+  EXPECT_EQ(options->timeout, std::chrono::minutes(1));
+  EXPECT_FALSE(options->checkpoint);
+  EXPECT_EQ(options->repeat, 7u);
+  EXPECT_EQ(options->json, "-");
+  EXPECT_TRUE(options->check);
+  EXPECT_TRUE(options->color);
+  EXPECT_EQ(planned(*options, "checkpoint"), "never from flag");
+  EXPECT_EQ(planned(*options, "timeout"), "1m from flag");
+}
+
+TEST_F(OptionsTest, AListOfInputsLeavesTheLastWordForTheScenario) {
+  const auto options = parse({"run", "--input", "/", "/tmp", "wordcount"});
+  ASSERT_TRUE(options) << options.error().text;
+  EXPECT_EQ(options->scenario, "wordcount");
+  EXPECT_EQ(options->inputs, (std::vector<std::string>{"/", "/tmp"}));
+}
+
+TEST_F(OptionsTest, TheLastOfTwoValuesCounts) {
+  EXPECT_EQ(parse({"run", "primes", "--workers", "2", "--workers", "3"})->workers, 3u);
+}
+
+TEST_F(OptionsTest, EveryMistakeIsOneLineThatSaysWhatWouldBeRight) {
+  struct Case {
+    std::vector<std::string> words;
+    int code;
+    const char* message;
+  };
+  const Case cases[] = {
+      {{}, 2, "no command; commands: run, compare, list, doctor; see `bulkhead --help`"},
+      {{"compair"},
+       2,
+       "unknown command 'compair'; did you mean 'compare'? commands: run, compare, list, doctor"},
+      {{"frobnicate"}, 2, "unknown command 'frobnicate'; commands: run, compare, list, doctor"},
+      {{"--workers", "2"},
+       2,
+       "'--workers' where a command is due; flags follow the command; commands: run, compare, "
+       "list, doctor"},
+      {{"run"}, 2, "run needs a SCENARIO, such as wordcount or primes; see `bulkhead list`"},
+      {{"run", "--input", "/"},
+       2,
+       "run needs a SCENARIO before --input, such as wordcount; see `bulkhead list`"},
+      {{"run", ""}, 2, "the SCENARIO is empty; see `bulkhead list` for the built-in ones"},
+      {{"run", "a.toml"},
+       2,
+       "'a.toml': scenario files are not in this build; see `bulkhead list` for the built-in "
+       "scenarios"},
+      {{"run", "./primes"},
+       2,
+       "'./primes': scenario files are not in this build; see `bulkhead list` for the built-in "
+       "scenarios"},
+      {{"run", "primes", "more"},
+       2,
+       "unexpected 'more' after the scenario 'primes'; inputs go after --input"},
+      {{"list", "more"}, 2, "unexpected 'more'; `bulkhead list` takes flags only"},
+      {{"run", "primes", "--wokers", "3"},
+       2,
+       "unknown flag '--wokers'; did you mean '--workers'? see `bulkhead run --help`"},
+      {{"run", "primes", "--models", "parallel"},
+       2,
+       "unknown flag '--models'; did you mean '--model'? see `bulkhead run --help`"},
+      {{"run", "primes", "-w", "3"}, 2, "unknown flag '-w'; see `bulkhead run --help`"},
+      {{"run", "primes", "--workers"}, 2, "--workers needs a value; see `bulkhead run --help`"},
+      {{"run", "primes", "--workers", "--check"},
+       2,
+       "--workers needs a value, but '--check' came; see `bulkhead run --help`"},
+      {{"run", "primes", "--workers="}, 2, nullptr},
+      {{"run", "primes", "--workers", "0"}, 2, nullptr},
+      {{"run", "primes", "--workers", "1000000"}, 2, nullptr},
+      {{"run", "primes", "--workers", "99999999999999999999"}, 2, nullptr},
+      {{"run", "primes", "--processors", "0"},
+       2,
+       "--processors: '0' is out of range; write 1 to 1024"},
+      {{"run", "primes", "--processors", "1025"},
+       2,
+       "--processors: '1025' is out of range; write 1 to 1024"},
+      {{"run", "primes", "--in-flight", "1000001"},
+       2,
+       "--in-flight: '1000001' is out of range; write 1 to 1000000"},
+      {{"run", "primes", "--repeat", "two"},
+       2,
+       "--repeat: 'two' is not a whole number; write 1 to 1000"},
+      {{"run", "primes", "--seed", "-1"},
+       2,
+       "--seed: '-1' is not a whole number; write 0 to 9007199254740992"},
+      {{"run", "primes", "--max-attempts", "0"},
+       2,
+       "--max-attempts: '0' is out of range; write 1 to 1000"},
+      {{"run", "primes", "--model", "parralel"},
+       2,
+       "--model: unknown model 'parralel'; did you mean 'parallel'? models: sequential, "
+       "concurrent, parallel, processes"},
+      {{"run", "primes", "--model", "threads"},
+       2,
+       "model 'threads' is not in this build; models: sequential, concurrent, parallel, processes"},
+      {{"run", "primes", "--model", "parallel,processes"},
+       2,
+       "--model: 'parallel,processes' names several; `bulkhead compare` takes several, with "
+       "--models"},
+      {{"compare", "primes", "--models", "parallel,cluster"},
+       2,
+       "model 'cluster' is not in this build; models: sequential, concurrent, parallel, processes"},
+      {{"compare", "primes", "--models", "parallel,parallel"},
+       2,
+       "--models: 'parallel' is named twice; name each model once"},
+      {{"compare", "primes", "--models", "parallel,"},
+       2,
+       "--models: unknown model ''; models: sequential, concurrent, parallel, processes"},
+      {{"run", "primes", "--timeout", "500"},
+       2,
+       "--timeout: 500: a duration needs a unit: write 500ms or 500s"},
+      {{"run", "primes", "--timeout", "never"},
+       2,
+       "--timeout: 'never' is not a duration; write one as 500ms, 2s or 1m"},
+      {{"run", "primes", "--checkpoint", "5us"},
+       2,
+       "--checkpoint: '5us' is too short; write 1ms or more, or never"},
+      {{"run", "primes", "--set", "chunk"},
+       2,
+       "--set: 'chunk' is not NAME=VALUE; write such as --set chunk=256KiB"},
+      {{"run", "primes", "--input", "/no/such\x1b\nplace"},
+       4,
+       "--input: '/no/such\\x1b\\x0aplace': No such file or directory; name a file or folder that "
+       "exists"},
+      {{"run", "primes", "--input", "[/,/tmp]"},
+       4,
+       "--input: '[/,/tmp]': No such file or directory; name a file or folder that exists"},
+      {{"run", "primes", "--worker", ""},
+       2,
+       "--worker: the path is empty; name the worker's executable"},
+      {{"run", "primes", "--fault", "sevg@job=20"},
+       2,
+       "--fault 'sevg@job=20': 1: unknown fault kind 'sevg'; did you mean 'segv'? kinds: segv, "
+       "kill, throw"},
+      {{"run", "primes", "--model", "processes", "--workers", "2", "--fault", "kill@worker=3"},
+       2,
+       "--fault 'kill@worker=3': there are 2 workers; write worker=1 to worker=2"},
+      {{"run", "primes", "--json", ""},
+       2,
+       "--json: the path is empty; name a file, or - for standard output"},
+      {{"run", "primes", "--json", "/"}, 4, "--json: '/' is a directory; name a file in it"},
+      {{"run", "primes", "--json", "/no/such/file"},
+       4,
+       "--json: '/no/such/file': No such file or directory; name a file in a directory that "
+       "exists"},
+      {{"run", "primes", "--color", "allways"},
+       2,
+       "--color: unknown choice 'allways'; did you mean 'always'? choices: auto, always, never"},
+      {{"doctor", "--require", "pidfd,prf"},
+       2,
+       "--require: unknown capability 'prf'; did you mean 'perf'? capabilities: kernel, pidfd, "
+       "subreaper, memfd-seals, close-range, guard-madvise, proc, memory-cgroup, "
+       "user-namespaces, net-namespaces, perf, core-dumps, descriptors, disk"},
+  };
+  for (const Case& one : cases) {
+    const auto options = parse(one.words);
+    ASSERT_FALSE(options) << join(one.words, " ");
+    EXPECT_EQ(options.error().code, one.code) << join(one.words, " ");
+    const std::string& text = options.error().text;
+    EXPECT_EQ(text.find('\n'), text.size() - 1) << text;
+    if (one.message != nullptr) {
+      EXPECT_EQ(text, std::string("bulkhead: ") + one.message + "\n");
+    }
+  }
+}
+
+TEST_F(OptionsTest, TheNumberOfWorkersIsBoundByTheDescriptorsHere) {
+  const std::string most = std::to_string(max_workers());
+  EXPECT_EQ(parse({"run", "primes", "--workers", "0"}).error().text,
+            "bulkhead: --workers: 0 workers: a run needs at least 1; at most " + most + " here\n");
+  EXPECT_EQ(parse({"run", "primes", "--workers="}).error().text,
+            "bulkhead: --workers: '' is not a whole number; write 1 to " + most + "\n");
+  EXPECT_EQ(parse({"run", "primes", "--workers", "99999999999999999999"}).error().text,
+            "bulkhead: --workers: 99999999999999999999 workers are more than bulkhead manages; at "
+            "most " +
+                most + " here\n");
+  EXPECT_THAT(parse({"run", "primes", "--workers", "100000000"}).error().text,
+              testing::MatchesRegex("bulkhead: --workers: 100000000 workers need 800000064 "
+                                    "descriptors, and this process may open [0-9]+; at most " +
+                                    most + " here\n"));
+  EXPECT_EQ(parse({"run", "primes", "--workers", most})->workers, max_workers());
+}
+
+TEST_F(OptionsTest, AtMostSixtyFourFaults) {
+  std::vector<std::string> words{"run", "primes"};
+  for (int i = 0; i < 64; ++i) words.insert(words.end(), {"--fault", "segv@job=1"});
+  EXPECT_TRUE(parse(words));
+  words.insert(words.end(), {"--fault", "segv@job=1"});
+  EXPECT_EQ(parse(words).error().text, "bulkhead: --fault: 65 faults are too many; at most 64\n");
+}
+
+TEST_F(OptionsTest, ASharedMemoryModelHasAWorkerFaultHitItsOneWorker) {
+  EXPECT_TRUE(parse({"run", "primes", "--workers", "2", "--fault", "kill@worker=3"}));
+}
+
+TEST_F(OptionsTest, TheEnvironmentStandsInForFlagsAndFlagsWin) {
+  set("BULKHEAD_WORKERS", "3");
+  set("BULKHEAD_PROCESSORS", "6");
+  set("BULKHEAD_IN_FLIGHT", "9");
+  set("BULKHEAD_SEED", "7");
+  set("BULKHEAD_REPEAT", "2");
+  set("BULKHEAD_WORKER", "mine");
+  set("BULKHEAD_CHECKPOINT", "never");
+  set("BULKHEAD_TIMEOUT", "30s");
+  set("BULKHEAD_MAX_ATTEMPTS", "4");
+  const auto options = parse({"compare", "primes", "--workers", "2"});
+  ASSERT_TRUE(options) << options.error().text;
+  EXPECT_EQ(planned(*options, "workers"), "2 from flag");
+  EXPECT_EQ(planned(*options, "processors"), "6 from environment");
+  EXPECT_EQ(planned(*options, "in-flight"), "9 from environment");
+  EXPECT_EQ(planned(*options, "seed"), "7 from environment");
+  EXPECT_EQ(planned(*options, "repeat"), "2 from environment");
+  EXPECT_EQ(planned(*options, "worker"), "./mine from environment");
+  EXPECT_EQ(planned(*options, "checkpoint"), "never from environment");
+  EXPECT_EQ(planned(*options, "timeout"), "30s from environment");
+  EXPECT_EQ(planned(*options, "max-attempts"), "4 from environment");
+  EXPECT_EQ(planned(*options, "json"), "none from default");
+  EXPECT_EQ(options->workers, 2u);
+  EXPECT_EQ(options->processors, 6u);
+  EXPECT_FALSE(options->checkpoint);
+}
+
+TEST_F(OptionsTest, AMistakeInTheEnvironmentNamesTheVariable) {
+  set("BULKHEAD_IN_FLIGHT", "none");
+  EXPECT_EQ(parse({"run", "primes"}).error().text,
+            "bulkhead: BULKHEAD_IN_FLIGHT: 'none' is not a whole number; write 1 to 1000000\n");
+  EXPECT_TRUE(parse({"run", "primes", "--in-flight", "1"}));
+  EXPECT_TRUE(parse({"doctor"}));
+}
+
+TEST_F(OptionsTest, AnEmptyVariableIsAsGoodAsNone) {
+  set("BULKHEAD_WORKERS", "");
+  EXPECT_THAT(planned(*parse({"run", "primes"}), "workers"), testing::EndsWith("from default"));
+}
+
+// Standard output and standard error on a pseudo-terminal for a while.
+class Terminal {
+ public:
+  Terminal() : master_(posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC)) {
+    if (grantpt(master_) != 0 || unlockpt(master_) != 0) return;
+    const int slave = open(ptsname(master_), O_RDWR | O_NOCTTY | O_CLOEXEC);
+    for (int fd : {1, 2}) {
+      saved_[fd - 1] = dup(fd);
+      dup2(slave, fd);
+    }
+    close(slave);
+  }
+  ~Terminal() {
+    for (int fd : {1, 2}) {
+      dup2(saved_[fd - 1], fd);
+      close(saved_[fd - 1]);
+    }
+    close(master_);
+  }
+
+ private:
+  int master_;
+  int saved_[2] = {-1, -1};
+};
+
+TEST_F(OptionsTest, ColourAndProgressFollowTheTerminalAndTheEnvironment) {
+  struct Case {
+    const char* name;
+    const char* value;
+    bool color;
+    bool progress;
+  };
+  const Case cases[] = {{"TERM", "xterm", true, true},
+                        {"NO_COLOR", "1", false, true},
+                        {"NO_COLOR", "", true, true},
+                        {"TERM", "dumb", false, false},
+                        {"CI", "true", false, false}};
+  for (const Case& one : cases) {
+    setenv(one.name, one.value, 1);
+    tl::expected<Options, Stop> shown = tl::unexpected<Stop>(Stop{});
+    tl::expected<Options, Stop> forced = tl::unexpected<Stop>(Stop{});
+    {
+      const Terminal terminal;
+      shown = parse({"run", "primes"});
+      forced = parse({"run", "primes", "--color=always"});
+    }
+    unsetenv(one.name);
+    ASSERT_TRUE(shown && forced);
+    EXPECT_EQ(shown->color, one.color) << one.name << "=" << one.value;
+    EXPECT_EQ(shown->progress, one.progress) << one.name << "=" << one.value;
+    EXPECT_TRUE(forced->color);
+  }
+  const Terminal terminal;
+  EXPECT_FALSE(parse({"run", "primes", "--color=never"})->color);
+}
+
+TEST_F(OptionsTest, DoctorAndListHaveTheirOwnFlags) {
+  const auto doctor = parse({"doctor", "--json", "--require", "pidfd,perf"});
+  ASSERT_TRUE(doctor) << doctor.error().text;
+  EXPECT_TRUE(doctor->doctor_json);
+  EXPECT_EQ(doctor->require, (std::vector<std::string>{"pidfd", "perf"}));
+  EXPECT_TRUE(parse({"doctor", "--require", ""})->require.empty());
+  EXPECT_EQ(parse({"list", "--worker", "/x/w"})->worker_path, "/x/w");
+}
+
+TEST_F(OptionsTest, HelpAndVersionAreEverywhere) {
+  for (const std::string& command : command_names()) {
+    const auto help = parse({command, "--help"});
+    ASSERT_FALSE(help);
+    EXPECT_EQ(help.error().code, 0);
+    EXPECT_THAT(help.error().text, testing::HasSubstr("Usage: bulkhead " + command));
+    EXPECT_EQ(parse({command, "--version"}).error().text,
+              std::string("bulkhead ") + version() + "\n");
+  }
+  EXPECT_EQ(parse({"--version"}).error().text, std::string("bulkhead ") + version() + "\n");
+  EXPECT_THAT(parse({"--help"}).error().text,
+              testing::HasSubstr("bulkhead compare wordcount --input /usr/include"));
+  EXPECT_EQ(parse({"-h"}).error().code, 0);
+}
+
+TEST_F(OptionsTest, EachHelpNamesEveryFlagFitsAScreenAndEndsWithThreeExamples) {
+  for (const CommandName& command : kCommands) {
+    const std::string help = help_of(command.command);
+    for (const Flag& flag : flags_of(command.command)) {
+      EXPECT_THAT(help, testing::HasSubstr(fmt::format("  --{} ", flag.name))) << command.name;
+    }
+    const std::vector<std::string> lines = split(help, '\n');
+    EXPECT_LE(lines.size(), 40u) << command.name;
+    for (const std::string& line : lines) EXPECT_LE(line.size(), 100u) << line;
+    EXPECT_EQ(lines.back(), "");
+    EXPECT_EQ(lines.at(lines.size() - 5), "Examples");
+    for (std::size_t i = lines.size() - 4; i + 1 < lines.size(); ++i) {
+      EXPECT_THAT(lines[i], testing::HasSubstr(std::string("bulkhead ") + command.name));
+    }
+  }
+}
+
+TEST_F(OptionsTest, GarbageNeverCrashesAndIsRefusedOnOneLine) {
+  const std::vector<std::string> pool{
+      "run",    "compare", "primes",    "--workers", "--set",     "--input", "--fault",
+      "--json", "--",      "-",         "---",       "=",         "--=",     "-x=1",
+      "a=b",    "1",       "0",         "",          "\x1b",      "\xff\n",  "[a,b]",
+      "{}",     "--check", "--model",   "'",         "\"",        "-h=1",    "list",
+      "@file",  "--seed=", "--check=1", "%s",        "segv@job=1"};
+  std::mt19937 random(7);
+  for (int i = 0; i < 3000; ++i) {
+    std::vector<std::string> words{i % 2 == 0 ? "run" : "compare"};
+    for (auto left = random() % 6; left > 0; --left) words.push_back(pool[random() % pool.size()]);
+    const auto options = parse(words);
+    if (options || options.error().code == 0) continue;
+    const std::string& text = options.error().text;
+    EXPECT_TRUE(options.error().code == kExitUsage || options.error().code == kExitEnvironment);
+    EXPECT_EQ(text.rfind("bulkhead: ", 0), 0u) << text;
+    EXPECT_EQ(text.find('\n'), text.size() - 1) << text;
+    EXPECT_EQ(text.find('\x1b'), std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace bulkhead::coordinator
