@@ -86,17 +86,16 @@ void Scheduler::Impl::run_task(Task& task, unsigned processor, FiberHost& host) 
 }
 
 // From the moment that the task is in its queue another processor may run it, and end it: each
-// branch touches it no more after that.
-void Scheduler::Impl::settle(Task& task) {
+// branch touches it no more after that. Not analysed: it releases the lock that the task took.
+void Scheduler::Impl::settle(Task& task) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
   switch (task.leaving) {
     case Leaving::kYield:
       queue.push(task);
       break;
-    case Leaving::kPark: {
+    case Leaving::kPark:
       task.set_state(TaskInfo::State::kParked);
       std::exchange(task.unlock, nullptr)->unlock();
       break;
-    }
     case Leaving::kSleep:
       queue.push_timer(task);
       break;

@@ -1,0 +1,42 @@
+// What the tests of sched share: schedulers that are checked for leaked goroutines.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <bulkhead/sched/scheduler.hpp>
+#include <functional>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "sched/sanitizer.hpp"
+
+namespace bulkhead::sched {
+
+inline constexpr bool kSanitized = sanitizer::kStackFactor > 1;
+
+class SchedTest : public testing::Test {
+ protected:
+  // Lives until the end of the test, where nothing may be alive on it.
+  Scheduler& make(Options options) {
+    schedulers_.push_back(std::make_unique<Scheduler>(options));
+    return *schedulers_.back();
+  }
+  void run(unsigned processors, std::function<void()> main) {
+    make({.processors = processors}).run(std::move(main));
+  }
+  void TearDown() override {
+    for (const auto& scheduler : schedulers_) {
+      EXPECT_EQ(scheduler->alive(), 0u);
+      EXPECT_TRUE(scheduler->tasks().empty());
+    }
+  }
+
+ private:
+  std::vector<std::unique_ptr<Scheduler>> schedulers_;
+};
+
+// The same test with 1, 2 and 4 processors.
+class SchedProcessorsTest : public SchedTest, public testing::WithParamInterface<unsigned> {};
+
+}  // namespace bulkhead::sched
