@@ -1,1 +1,188 @@
-// placeholder
+// A worker's life: boot by the lifeline, crash page, program, link thread, scheduler.
+#include <bulkhead/v1/control.pb.h>
+#include <fcntl.h>
+#include <google/protobuf/util/json_util.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bulkhead/base/check.hpp>
+#include <bulkhead/base/unique_fd.hpp>
+#include <bulkhead/program/jobs.hpp>
+#include <bulkhead/sched/scheduler.hpp>
+#include <bulkhead/wire/codec.hpp>
+#include <bulkhead/wire/crash_page.hpp>
+#include <bulkhead/worker/worker.hpp>
+#include <cstdio>
+#include <exception>
+#include <map>
+#include <memory>
+#include <string_view>
+#include <thread>
+
+#include "crash_handler.hpp"
+#include "isolated_run.hpp"
+#include "job_runner.hpp"
+#include "link.hpp"
+#include "shared_run.hpp"
+
+namespace bulkhead::worker {
+namespace {
+
+constexpr double kBootSeconds = 10;
+constexpr int kExitUsage = 2;
+constexpr int kExitInternal = 70;
+
+v1::ParameterType to_wire(program::ParameterType type) {
+  switch (type) {
+    case program::ParameterType::kInteger:
+      return v1::PARAMETER_INTEGER;
+    case program::ParameterType::kSize:
+      return v1::PARAMETER_SIZE;
+    case program::ParameterType::kDuration:
+      return v1::PARAMETER_DURATION;
+    case program::ParameterType::kText:
+      return v1::PARAMETER_TEXT;
+  }
+  return v1::PARAMETER_UNSPECIFIED;
+}
+
+int describe() {
+  v1::WorkerDescription description;
+  description.set_protocol(wire::kProtocol);
+  description.set_build_id(std::string(wire::build_id()));
+  for (const auto& registration : program::registry()) {
+    const program::Description& from = registration.description;
+    v1::ProgramDescription* to = description.add_programs();
+    to->set_name(from.name);
+    to->set_summary(from.summary);
+    to->set_digest(program::digest(from, wire::build_id()));
+    to->set_takes_input(from.takes_input);
+    for (const auto& parameter : from.parameters) {
+      v1::ParameterDescription* out = to->add_parameters();
+      out->set_name(parameter.name);
+      out->set_type(to_wire(parameter.type));
+      out->set_default_value(parameter.default_value);
+      out->set_help(parameter.help);
+      out->set_minimum(parameter.minimum);
+      out->set_maximum(parameter.maximum);
+    }
+  }
+  google::protobuf::util::JsonPrintOptions options;
+  options.add_whitespace = true;
+  options.preserve_proto_field_names = true;
+  std::string json;
+  BULKHEAD_CHECK(google::protobuf::util::MessageToJsonString(description, &json, options).ok());
+  std::fputs(json.c_str(), stdout);
+  return std::fflush(stdout) == 0 ? 0 : kExitInternal;
+}
+
+bool is_socket(int fd) {
+  struct stat status {};
+  return fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode);
+}
+
+bool is_isolated(v1::Model model) {
+  return model == v1::MODEL_PROCESSES || model == v1::MODEL_CLUSTER;
+}
+
+// A program that can't even be made: said like a source that threw, then the link goes on until the
+// coordinator drains.
+class BrokenRun final : public LinkHandler {
+ public:
+  void on_message(v1::ToWorker&&) override {}
+  std::uint32_t take_credit() override { return 0; }
+  bool quiescent() override { return true; }
+};
+
+std::unique_ptr<program::ErasedJobs> make_program(const program::Registration& registration,
+                                                  const v1::Boot& boot, std::string& error) {
+  std::map<std::string, std::string> values;
+  for (const auto& setting : boot.settings()) values[setting.name()] = setting.value();
+  try {
+    return registration.make(program::Settings(registration.description, values,
+                                               {boot.inputs().begin(), boot.inputs().end()}));
+  } catch (const std::exception& caught) {
+    error = caught.what();
+  } catch (...) {
+    error = "an exception that is not a std::exception";
+  }
+  return nullptr;
+}
+
+template <class Run>
+[[noreturn]] void serve_program(const v1::Boot& boot, const program::ErasedJobs& program,
+                                wire::CrashPage* page, Link& link) {
+  SlotObserver observer(page);
+  sched::Options options;
+  options.processors = boot.processors();
+  options.observer = &observer;
+  sched::Scheduler scheduler(options);
+  Run run(boot, program, page, scheduler, link);
+  std::thread([&] { link.run(run); }).detach();  // ends the process, never returns
+  scheduler.run([&] { run.main(); });
+  BULKHEAD_CHECK(false, "the main goroutine of a worker ended");
+  std::abort();
+}
+
+int serve() {
+  base::UniqueFd lifeline(wire::kLifelineFd);
+  base::UniqueFd page_fd(wire::kCrashPageFd);
+  for (const int fd : {wire::kLifelineFd, wire::kCrashPageFd}) fcntl(fd, F_SETFD, FD_CLOEXEC);
+  signal(SIGPIPE, SIG_IGN);
+
+  auto boot = wire::read_boot(lifeline.get(), kBootSeconds);
+  if (!boot) {
+    // End of file before boot: the coordinator died between launching us and speaking to us.
+    if (boot.error().code == Code::kUnavailable) return kExitCoordinatorGone;
+    std::fprintf(stderr, "bulkhead-worker: %s\n", boot.error().text.c_str());
+    return kExitHandshake;
+  }
+  auto mapping = wire::CrashPageMapping::attach(page_fd.get());
+  if (!mapping) {
+    std::fprintf(stderr, "bulkhead-worker: crash page: %s\n", mapping.error().text.c_str());
+    return kExitHandshake;
+  }
+  page_fd.reset();
+  wire::CrashPage* page = mapping->page();
+  page->slots.store(boot->processors(), std::memory_order_relaxed);
+  install_crash_handler(page);
+  prepare_thread_for_crashes();
+
+  const program::Registration* registration = program::find_program(boot->program());
+  if (registration == nullptr || boot->processors() == 0 || boot->processors() > wire::kMaxSlots ||
+      boot->in_flight() == 0) {
+    std::fprintf(stderr, "bulkhead-worker: can't run program '%s' with %u processors\n",
+                 boot->program().c_str(), boot->processors());
+    return kExitHandshake;
+  }
+  Link link(*boot, program::digest(registration->description, wire::build_id()),
+            std::move(lifeline));
+  std::string error;
+  const auto program = make_program(*registration, *boot, error);
+  if (!program) {
+    v1::ToCoordinator message;
+    message.mutable_pseudo_failed()->set_error(error);
+    link.send(std::move(message));
+    BrokenRun run;
+    link.run(run);
+  }
+  if (is_isolated(boot->model())) serve_program<IsolatedRun>(*boot, *program, page, link);
+  serve_program<SharedRun>(*boot, *program, page, link);
+}
+
+}  // namespace
+
+int worker_main(int argc, char** argv) {
+  if (argc == 2 && std::string_view(argv[1]) == "--describe") return describe();
+  if (argc == 1 && is_socket(wire::kLifelineFd)) return serve();
+  std::fprintf(stderr,
+               "%s: a worker is started by the coordinator: try 'bulkhead run --worker %s …'; "
+               "--describe lists its programs\n",
+               argv[0], argv[0]);
+  return kExitUsage;
+}
+
+}  // namespace bulkhead::worker

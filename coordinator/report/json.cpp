@@ -212,7 +212,7 @@ Result<void> write_file(const std::string& path, std::string_view text) {
 
 Result<void> write_json(const v1::RunReport& report, const std::string& path) {
   v1::RunReport clean = report;
-  const int replaced = scrub(clean);
+  [[maybe_unused]] const int replaced = scrub(clean);
   BULKHEAD_DCHECK(replaced == 0, "{} values in the report are not finite numbers", replaced);
 
   google::protobuf::util::JsonPrintOptions options;

@@ -25,10 +25,10 @@ std::string check_text(fmt::format_string<Args...> format, Args&&... args) {
 
 }  // namespace bulkhead::base
 
-#define BULKHEAD_CHECK(cond, ...)                                              \
-  do {                                                                         \
-    if (!(cond)) [[unlikely]]                                                  \
-      ::bulkhead::base::check_failed(__FILE__, __LINE__, #cond,                \
+#define BULKHEAD_CHECK(cond, ...)                                                \
+  do {                                                                           \
+    if (!(cond)) [[unlikely]]                                                    \
+      ::bulkhead::base::check_failed(__FILE__, __LINE__, #cond,                  \
                                      ::bulkhead::base::check_text(__VA_ARGS__)); \
   } while (false)
 

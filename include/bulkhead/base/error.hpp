@@ -31,7 +31,8 @@ enum class Code : std::uint8_t {
 
 struct Error {
   Code code = Code::kInternal;
-  std::string text;  // names the thing, shows the value, suggests the next step; no trailing full stop
+  std::string
+      text;  // names the thing, shows the value, suggests the next step; no trailing full stop
 };
 
 template <class T>

@@ -105,9 +105,8 @@ class JobsAdapter final : public ErasedJobs {
 
   void source(std::uint64_t from, const std::function<bool(Value)>& emit) const override {
     std::uint64_t next = 0;
-    program_.source([&](Input input) {
-      return next++ < from || emit(Value::of<Input>(std::move(input)));
-    });
+    program_.source(
+        [&](Input input) { return next++ < from || emit(Value::of<Input>(std::move(input))); });
   }
   Value work(const Value& input) const override {
     return Value::of<Output>(program_.work(input.as<Input>()));
@@ -162,6 +161,6 @@ bool register_jobs() {
 }  // namespace bulkhead::program
 
 // At namespace scope of one .cpp file that is linked into the worker.
-#define BULKHEAD_JOBS_PROGRAM(Program)                    \
+#define BULKHEAD_JOBS_PROGRAM(Program)                      \
   [[maybe_unused]] static const bool bulkhead_registered_ = \
       ::bulkhead::program::register_jobs<Program>()

@@ -15,7 +15,8 @@ enum class ParameterType { kInteger, kSize, kDuration, kText };
 struct Parameter {
   std::string name;
   ParameterType type = ParameterType::kInteger;
-  std::string default_value;  // canonical: decimal digits (integer, size in bytes, duration in ns) or text
+  std::string
+      default_value;  // canonical: decimal digits (integer, size in bytes, duration in ns) or text
   std::string help;
   double minimum = 0;  // numbers only
   double maximum = 0;
@@ -23,7 +24,7 @@ struct Parameter {
 
 struct Description {
   std::string name;
-  std::string summary;      // one line
+  std::string summary;       // one line
   bool takes_input = false;  // needs at least one --input PATH
   std::vector<Parameter> parameters;
 };

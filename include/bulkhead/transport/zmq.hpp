@@ -2,8 +2,8 @@
 // exception leaves. libzmq is private to proto/transport/zmq.cpp.
 //
 // ZeroMQ hides failures: a send to a dead peer "succeeds", an oversized message cuts the link in
-// silence. So identity, credit and size checks belong to the callers, and a death is learnt from the
-// host, never from here.
+// silence. So identity, credit and size checks belong to the callers, and a death is learnt from
+// the host, never from here.
 #pragma once
 
 #include <bulkhead/base/clock.hpp>
@@ -39,7 +39,7 @@ struct Message {
 };
 
 struct Readiness {
-  bool messages = false;  // receive() may have something
+  bool messages = false;    // receive() may have something
   bool descriptor = false;  // `other_fd` is readable (or has hung up)
 };
 

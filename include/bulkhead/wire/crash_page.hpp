@@ -33,7 +33,7 @@ struct alignas(64) CrashSlot {
 
 struct CrashPage {
   std::atomic<std::uint32_t> version{kCrashPageVersion};
-  std::atomic<std::uint32_t> slots{0};  // in use
+  std::atomic<std::uint32_t> slots{0};          // in use
   std::atomic<std::int64_t> fault_stamp_ns{0};  // monotonic, just before an injected fault
   std::array<std::atomic<std::uint32_t>, kMaxFaults> fired{};
 

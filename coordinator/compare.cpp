@@ -1,0 +1,342 @@
+#include "compare.hpp"
+
+#include <bulkhead/v1/report.pb.h>
+#include <fmt/format.h>
+#include <google/protobuf/util/json_util.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bulkhead/transport/zmq.hpp>
+#include <bulkhead/wire/codec.hpp>
+#include <bulkhead/wire/text.hpp>
+#include <csignal>
+#include <cstdio>
+#include <memory>
+
+#include "cli/doctor.hpp"
+#include "coordinator.hpp"
+#include "host/local_host.hpp"
+#include "host/run_directory.hpp"
+#include "interrupts.hpp"
+#include "progress.hpp"
+#include "report/report.hpp"
+
+namespace bulkhead::coordinator {
+namespace {
+
+constexpr auto kDescribeDeadline = std::chrono::seconds(20);
+
+int complain(int code, const std::string& text) {
+  std::fprintf(stderr, "bulkhead: %s\n", text.c_str());
+  return code;
+}
+
+int complain(const Stop& stop) {
+  std::fputs(stop.text.c_str(), stop.code == 0 ? stdout : stderr);
+  return stop.code;
+}
+
+// Asks the worker's executable what it can do. It is launched like any worker, with a deadline, and
+// what it says is checked, not trusted.
+tl::expected<v1::WorkerDescription, Stop> describe_worker(Host& host, const std::string& executable,
+                                                          Interrupts& interrupts) {
+  const auto refuse = [&](const std::string& text) {
+    return tl::unexpected(Stop{kExitEnvironment, fmt::format("bulkhead: worker '{}' {}\n",
+                                                             wire::printable(executable), text)});
+  };
+  LaunchSpec spec;
+  spec.executable = executable;
+  spec.arguments = {"--describe"};
+  spec.capture_stdout = true;
+  const WorkerKey key = spec.key;
+  if (auto launched = host.launch(std::move(spec)); !launched) {
+    return refuse("can't be launched: " + launched.error().text);
+  }
+  const base::TimePoint deadline = base::Clock::now() + kDescribeDeadline;
+  bool late = false;
+  for (;;) {
+    for (HostEvent& event : host.take_events()) {
+      if (const auto* failed = std::get_if<HostLaunchFailed>(&event)) {
+        return refuse(fmt::format("can't be launched: {}", failed->error.text));
+      }
+      auto* exited = std::get_if<HostExited>(&event);
+      if (exited == nullptr) continue;
+      if (interrupts.count() > 0) return tl::unexpected(Stop{128 + interrupts.first_signal(), {}});
+      if (late) return refuse("did not describe itself in time; is it a bulkhead worker?");
+      if (exited->exit_code != 0) {
+        return refuse(
+            fmt::format("did not describe itself (it ended with {} {}); is it a bulkhead worker?",
+                        exited->signal ? "signal" : "code",
+                        exited->signal.value_or(exited->exit_code.value_or(-1))));
+      }
+      v1::WorkerDescription description;
+      google::protobuf::util::JsonParseOptions options;
+      options.ignore_unknown_fields = true;
+      if (!google::protobuf::util::JsonStringToMessage(exited->output, &description, options)
+               .ok()) {
+        return refuse(
+            "described itself in words that are no description; is it a bulkhead worker?");
+      }
+      if (description.protocol() != wire::kProtocol || description.build_id() != wire::build_id()) {
+        return refuse(
+            fmt::format("is of another build ({}, protocol {}) than this bulkhead ({}, protocol "
+                        "{}): build both "
+                        "from one source",
+                        wire::printable(description.build_id(), 40), description.protocol(),
+                        wire::build_id(), wire::kProtocol));
+      }
+      return description;
+    }
+    if (interrupts.poll() > 0 || (!late && base::Clock::now() > deadline)) {
+      late = true;
+      host.kill_group(key);
+    }
+    pollfd waits[] = {{host.event_fd(), POLLIN, 0}, {interrupts.fd(), POLLIN, 0}};
+    ::poll(waits, 2, 100);
+  }
+}
+
+RunSettings run_settings(const Options& options, v1::Model model,
+                         const v1::ProgramDescription& program,
+                         const std::map<std::string, std::string>& settings) {
+  RunSettings run;
+  run.model = model;
+  run.workers = is_isolated(model) ? options.workers : 1;
+  if (is_isolated(model)) {
+    run.processors_per_worker = std::max(1u, options.processors / options.workers);
+  } else {
+    run.processors_per_worker = model == v1::MODEL_PARALLEL ? options.processors : 1;
+  }
+  run.in_flight = model == v1::MODEL_SEQUENTIAL ? 1 : options.in_flight;
+  run.worker_executable = options.worker_path;
+  run.program = program.name();
+  run.program_digest = program.digest();
+  run.settings = settings;
+  run.inputs = options.inputs;
+  run.faults = options.faults;
+  run.max_attempts = options.max_attempts;
+  run.checkpoint = options.checkpoint;
+  run.timeout = options.timeout;
+  run.seed = options.seed;
+  return run;
+}
+
+v1::ModelReport model_report(const RunSettings& settings) {
+  v1::ModelReport model;
+  model.set_model(to_string(settings.model));
+  model.set_workers(settings.workers);
+  model.set_processors(settings.workers * settings.processors_per_worker);
+  model.set_processors_per_worker(settings.processors_per_worker);
+  model.set_transport(is_isolated(settings.model) ? "zmq-ipc" : "memory");
+  return model;
+}
+
+// Adds one repetition to what is known of its model.
+void add_outcome(v1::ModelReport& model, RunOutcome&& outcome, std::vector<double>& fired) {
+  model.set_ran(model.ran() || outcome.repetition.complete());
+  if (!outcome.reason.empty() && model.reason().empty()) model.set_reason(outcome.reason);
+  if (outcome.interrupted) model.set_interrupted(true);
+  if (outcome.repetition.complete() && model.answer().checksum().empty()) {
+    model.mutable_answer()->set_checksum(outcome.repetition.checksum());
+    model.mutable_answer()->set_text(outcome.answer_text);
+  }
+  for (const v1::WorkerExit& exit : outcome.exits) *model.add_exits() = exit;
+  if (outcome.work_lost_seconds > 0) {
+    model.set_work_lost_seconds(model.work_lost_seconds() + outcome.work_lost_seconds);
+  }
+  for (std::size_t i = 0; i < fired.size(); ++i) fired[i] += static_cast<double>(outcome.fired[i]);
+  *model.add_repetitions() = std::move(outcome.repetition);
+}
+
+// Exit code and its reason, from what the report says.
+void judge(v1::RunReport& report, const Interrupts& interrupts) {
+  v1::Exit* exit = report.mutable_exit();
+  const auto set = [&](int code, const std::string& reason) {
+    exit->set_code(static_cast<std::uint32_t>(code));
+    exit->set_reason(reason);
+  };
+  if (interrupts.count() > 0) {
+    return set(interrupts.first_signal() == SIGINT ? kExitInterrupted : kExitTerminated,
+               "interrupted: what is shown is partial");
+  }
+  for (const v1::ModelReport& model : report.models()) {
+    for (const v1::Repetition& repetition : model.repetitions()) {
+      if (!repetition.complete()) {
+        return set(kExitUnfinished,
+                   fmt::format("{} did not finish: {}", model.model(), model.reason()));
+      }
+    }
+    if (model.jobs().failed() + model.jobs().quarantined() > 0) {
+      return set(kExitUnfinished,
+                 fmt::format("{}: {:.0f} jobs failed, {:.0f} quarantined", model.model(),
+                             model.jobs().failed(), model.jobs().quarantined()));
+    }
+    if (!model.answer_equal()) {
+      return set(kExitUnfinished, fmt::format("the answer of {} differs", model.model()));
+    }
+  }
+  for (const v1::FaultReport& fault : report.faults()) {
+    if (fault.fired() == 0) {
+      return set(kExitExpectation,
+                 fmt::format("fault {} never fired in {}", fault.text(), fault.model()));
+    }
+  }
+  set(kExitDone, "");
+}
+
+class Comparison {
+ public:
+  Comparison(const Options& options, const v1::ProgramDescription& program,
+             const std::map<std::string, std::string>& settings, Environment environment)
+      : options_(options),
+        program_(program),
+        settings_(settings),
+        environment_(std::move(environment)),
+        progress_(options.progress),
+        service_(options.models.size()),
+        fired_(options.models.size(), std::vector<double>(options.faults.size(), 0)) {}
+
+  v1::RunReport run() {
+    v1::RunReport report;
+    report.set_program(program_.name());
+    report.set_scenario(options_.scenario);
+    report.set_seed(static_cast<double>(options_.seed));
+    report.set_bulkhead_version(version());
+    for (const std::string& word : options_.command_line) {
+      report.add_command(wire::printable(word));
+    }
+    for (const v1::PlanEntry& entry : options_.plan) *report.add_plan() = entry;
+    for (const v1::Model model : options_.models) {
+      *report.add_models() = model_report(run_settings(options_, model, program_, settings_));
+    }
+    // Interleaved, A B C A B C: a slow spell of the machine meets all models alike.
+    for (std::uint32_t repetition = options_.warm_up ? 0 : 1; repetition <= options_.repeat;
+         ++repetition) {
+      for (std::size_t i = 0; i < options_.models.size(); ++i) {
+        if (environment_.interrupts.count() > 0) break;
+        run_once(report, i, repetition);
+      }
+    }
+    finish(report);
+    return report;
+  }
+
+ private:
+  void run_once(v1::RunReport& report, std::size_t index, std::uint32_t repetition) {
+    RunSettings settings = run_settings(options_, options_.models[index], program_, settings_);
+    settings.repetition = repetition;
+    const std::string name = to_string(options_.models[index]);
+    progress_.begin(repetition == 0
+                        ? fmt::format("{} (warm-up)", name)
+                        : fmt::format("{} ({} of {})", name, repetition, options_.repeat));
+    if (progress_.live()) {
+      settings.progress = [this](std::uint64_t done, std::uint64_t known) {
+        progress_.update(done, known);
+      };
+    }
+    Coordinator coordinator(environment_, settings);
+    RunOutcome outcome = coordinator.run();
+    progress_.end();
+    // An interrupted warm-up is all that there is to show.
+    if (repetition == 0 && !outcome.interrupted) return;
+    service_[index].merge(outcome.service);
+    add_outcome(*report.mutable_models(static_cast<int>(index)), std::move(outcome), fired_[index]);
+  }
+
+  void finish(v1::RunReport& report) {
+    for (int i = 0; i < report.models_size(); ++i) {
+      const v1::ModelReport& model = report.models(i);
+      for (std::size_t f = 0; f < options_.faults.size(); ++f) {
+        v1::FaultReport* fault = report.add_faults();
+        fault->set_text(options_.faults[f].text);
+        fault->set_model(model.model());
+        fault->set_fired(fired_[static_cast<std::size_t>(i)][f]);
+        fault->set_planned(options_.faults[f].times *
+                           static_cast<double>(model.repetitions_size()));
+      }
+    }
+    report.set_interrupted(environment_.interrupts.count() > 0);
+    *report.mutable_machine() = describe_machine(stack_guard());
+    complete_report(report, service_, options_.seed);
+    judge(report, environment_.interrupts);
+  }
+
+  static std::string stack_guard() {
+    for (const Capability& capability : probe_machine()) {
+      if (capability.name == "guard-madvise") {
+        return capability.present ? "madvise guard pages" : "mprotect guard pages";
+      }
+    }
+    return "unknown";
+  }
+
+  const Options& options_;
+  const v1::ProgramDescription& program_;
+  const std::map<std::string, std::string>& settings_;
+  Environment environment_;
+  Progress progress_;
+  std::vector<Histogram> service_;
+  std::vector<std::vector<double>> fired_;
+};
+
+int doctor(const Options& options) {
+  const std::vector<Capability> capabilities = probe_machine();
+  std::fputs(render_doctor(capabilities, options.doctor_json).c_str(), stdout);
+  int code = kExitDone;
+  for (const Capability& capability : capabilities) {
+    const bool required = std::find(options.require.begin(), options.require.end(),
+                                    capability.name) != options.require.end();
+    if (capability.present || !(required || capability.needed)) continue;
+    code = complain(kExitEnvironment,
+                    fmt::format("this machine lacks {}: {}", capability.name, capability.reason));
+  }
+  return code;
+}
+
+}  // namespace
+
+int execute(const Options& options) {
+  if (options.command == Command::kDoctor) return doctor(options);
+  Interrupts interrupts;
+  auto directory = RunDirectory::create();
+  if (!directory) return complain(kExitEnvironment, directory.error().text);
+  auto host = start_local_host(directory->path());
+  if (!host) return complain(kExitEnvironment, host.error().text);
+
+  const auto description = describe_worker(**host, options.worker_path, interrupts);
+  if (!description) return complain(description.error());
+  if (options.command == Command::kList) {
+    std::fputs(render_list(*description).c_str(), stdout);
+    return kExitDone;
+  }
+  const auto settings = resolve_settings(options, *description);
+  if (!settings) return complain(settings.error());
+  if (options.check) {
+    std::fputs(render_plan(options, *settings).c_str(), stdout);
+    return kExitDone;
+  }
+  const std::string socket_name = "c";
+  auto router = transport::Router::bind({directory->path(), socket_name}, {});
+  if (!router) return complain(kExitEnvironment, router.error().text);
+
+  const v1::ProgramDescription& program = *find_program(*description, options.scenario);
+  Comparison comparison(options, program, *settings,
+                        {**host, **router, interrupts, directory->path(), socket_name});
+  const v1::RunReport report = comparison.run();
+
+  int code = static_cast<int>(report.exit().code());
+  if (options.json != "-") std::fputs(render_text(report, options.color).c_str(), stdout);
+  if (std::fflush(stdout) != 0 && errno != EPIPE) {
+    code = complain(kExitEnvironment, fmt::format("standard output: {}", std::strerror(errno)));
+  }
+  if (!options.json.empty()) {
+    if (const auto written = write_json(report, options.json); !written) {
+      return complain(kExitEnvironment, written.error().text);
+    }
+  }
+  if (code != kExitDone) complain(code, report.exit().reason());
+  return code;
+}
+
+}  // namespace bulkhead::coordinator

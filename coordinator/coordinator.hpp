@@ -1,0 +1,128 @@
+// One run: one program under one model, from the first launch to the last exit.
+//
+// The decisions are made by two state machines (supervise/, dispatch/); the loop here waits, feeds
+// them what happened, and carries out what they say. Single-threaded.
+#pragma once
+
+#include <bulkhead/v1/control.pb.h>
+#include <bulkhead/v1/report.pb.h>
+
+#include <bulkhead/base/clock.hpp>
+#include <bulkhead/base/unique_fd.hpp>
+#include <bulkhead/transport/zmq.hpp>
+#include <bulkhead/wire/crash_page.hpp>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "dispatch/dispatch.hpp"
+#include "host/host.hpp"
+#include "interrupts.hpp"
+#include "report/histogram.hpp"
+#include "supervise/supervisor.hpp"
+
+namespace bulkhead::coordinator {
+
+// What lives for the whole command; borrowed.
+struct Environment {
+  Host& host;
+  transport::Router& router;
+  Interrupts& interrupts;
+  std::string run_directory;
+  std::string socket_name;
+};
+
+struct RunSettings {
+  v1::Model model = v1::MODEL_PARALLEL;
+  std::uint32_t workers = 1;
+  std::uint32_t processors_per_worker = 1;
+  std::uint32_t in_flight = 256;  // of the run
+  std::string worker_executable;
+  std::string program;
+  std::string program_digest;
+  std::map<std::string, std::string> settings;
+  std::vector<std::string> inputs;
+  std::vector<FaultSpec> faults;
+  std::uint32_t max_attempts = 3;
+  std::optional<base::Duration> checkpoint;
+  std::optional<base::Duration> timeout;
+  std::uint64_t seed = 1;
+  std::uint32_t repetition = 1;
+  // Called now and then with the jobs that are final and those known so far.
+  std::function<void(std::uint64_t, std::uint64_t)> progress;
+};
+
+struct RunOutcome {
+  v1::Repetition repetition;  // counts, times, checksum
+  std::string answer_text;
+  std::string reason;  // why it did not finish; empty when it did
+  bool interrupted = false;
+  std::vector<v1::WorkerExit> exits;
+  std::vector<std::uint64_t> fired;  // per fault
+  Histogram service;
+  double work_lost_seconds = 0;
+};
+
+class Coordinator {
+ public:
+  Coordinator(const Environment& environment, const RunSettings& settings);
+  ~Coordinator();
+
+  RunOutcome run();
+
+ private:
+  struct WorkerRecord;
+
+  // The steps of the loop, in their order.
+  void wait_for_events();
+  void take_messages();
+  void take_host_events();
+  void take_interrupts();
+  void fire_timed_faults();
+  void begin_when_ready();
+  void end_when_finished();
+  void perform_actions();
+
+  void take_message(const transport::Message& message);
+  void take_hello(WorkerKey key, const v1::Hello& hello);
+  void launch(WorkerKey key);
+  void worker_exited(HostExited&& exited);
+  void record_loss(v1::WorkerExit& exit, WorkerKey key, const wire::CrashSnapshot& snapshot,
+                   const WorkerEnd& end);
+  void send(WorkerKey key, const v1::ToWorker& message);
+  void stop(const std::string& reason);
+  RunOutcome outcome();
+  std::string identity(WorkerKey key) const;
+
+  Environment environment_;
+  RunSettings settings_;
+  Supervisor supervisor_;
+  std::unique_ptr<Dispatch> dispatch_;
+  base::UniqueFd events_;  // epoll: host and interrupts
+  std::string run_id_;
+  std::map<WorkerKey, WorkerRecord> workers_;  // every incarnation of this run
+
+  base::TimePoint started_at_;
+  std::optional<base::TimePoint> ready_at_;
+  std::optional<base::TimePoint> ended_at_;
+  base::TimePoint progress_at_;
+  bool ending_ = false;  // draining: over, interrupted, timed out or failed
+  bool interrupted_ = false;
+  int interrupts_seen_ = 0;
+  std::string reason_;
+  std::vector<bool> timed_fault_done_;
+  double worker_cpu_seconds_ = 0;
+  double coordinator_cpu_before_ = 0;
+  double service_seconds_ = 0;  // summed over safe jobs
+  std::uint64_t messages_ = 0;
+  std::uint64_t bytes_ = 0;
+  RunOutcome outcome_;
+  std::map<std::uint32_t, std::size_t> awaiting_recovery_;  // worker -> index into exits
+  std::map<std::uint32_t, base::TimePoint> died_at_;
+};
+
+}  // namespace bulkhead::coordinator

@@ -1,0 +1,73 @@
+#include "dispatch/dispatch.hpp"
+
+#include <algorithm>
+#include <bulkhead/wire/text.hpp>
+
+namespace bulkhead::coordinator {
+
+Dispatch::Dispatch(const DispatchSettings& settings)
+    : settings_(settings),
+      ledger_(settings.max_attempts, ResultStore(settings.spill_directory, settings.memory_limit)),
+      fired_(settings.faults.size(), 0) {}
+
+void Dispatch::fill_boot(v1::Boot& boot) const {
+  for (std::size_t i = 0; i < settings_.faults.size(); ++i) {
+    const FaultSpec& fault = settings_.faults[i];
+    if (!fault.job || still_to_fire(i) == 0) continue;
+    v1::PlannedFault* planned = boot.add_faults();
+    planned->set_index(static_cast<std::uint32_t>(i));
+    planned->set_kind(fault.kind);
+    planned->set_job(*fault.job);
+    planned->set_times(still_to_fire(i));
+  }
+}
+
+std::uint32_t Dispatch::still_to_fire(std::size_t fault) const {
+  const std::uint64_t times = settings_.faults[fault].times;
+  return static_cast<std::uint32_t>(times - std::min(times, fired_[fault]));
+}
+
+void Dispatch::count_fired(WorkerKey key, const wire::CrashSnapshot& snapshot) {
+  auto entry = std::find_if(fired_by_.begin(), fired_by_.end(),
+                            [&](const auto& known) { return known.first == key; });
+  if (entry == fired_by_.end()) {
+    fired_by_.emplace_back(key, std::vector<std::uint32_t>(fired_.size(), 0));
+    entry = std::prev(fired_by_.end());
+  }
+  for (std::size_t i = 0; i < fired_.size(); ++i) {
+    const std::uint32_t now = snapshot.fired[i];
+    if (now > entry->second[i]) {
+      fired_[i] += now - entry->second[i];
+      entry->second[i] = now;
+    }
+  }
+}
+
+void Dispatch::blame(const wire::CrashSnapshot& snapshot, const std::string& reason, Loss& loss) {
+  std::vector<std::uint64_t> blamed = snapshot.running;
+  const bool named = snapshot.has_fatal && snapshot.fatal.job != wire::kNoJob;
+  if (named) blamed = {snapshot.fatal.job};
+  for (const std::uint64_t job : blamed) {
+    if (job == wire::kSourceJob || job == wire::kReduceJob) {
+      pseudo_failure(job == wire::kReduceJob, reason);
+      continue;
+    }
+    // A hint from an untrusted page: it may name a job that is final, or none of ours.
+    if (job >= ledger_.size() || ledger_.is_final(job)) continue;
+    ledger_.blame(job, reason);
+    if (named) {
+      loss.job = job;
+    } else {
+      loss.suspects.push_back(job);
+    }
+  }
+}
+
+void Dispatch::pseudo_failure(bool reduce, const std::string& error) {
+  std::uint32_t& failures = reduce ? reduce_failures_ : source_failures_;
+  if (++failures < settings_.max_attempts) return;
+  give_up(fmt::format("the {} failed {} times: {}", reduce ? "reduce step" : "source", failures,
+                      wire::printable(error, 500)));
+}
+
+}  // namespace bulkhead::coordinator

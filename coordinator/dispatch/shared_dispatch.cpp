@@ -1,0 +1,201 @@
+#include "dispatch/shared_dispatch.hpp"
+
+#include <algorithm>
+#include <bulkhead/base/check.hpp>
+#include <bulkhead/wire/text.hpp>
+#include <utility>
+
+namespace bulkhead::coordinator {
+namespace {
+
+constexpr std::size_t kBatchBytes = 1u << 20;
+constexpr std::uint32_t kResumeBatches = 4;  // unacknowledged at once
+// A worker that counts beyond this is not counting jobs; nothing is allocated on its word.
+constexpr std::uint64_t kMostJobs = 100'000'000;
+
+std::uint64_t less(std::uint64_t a, std::uint64_t b) { return a > b ? a - b : 0; }
+
+}  // namespace
+
+void SharedDispatch::fill_boot(v1::Boot& boot) const {
+  Dispatch::fill_boot(boot);
+  for (std::uint64_t job = 0; job < ledger_.size(); ++job) {
+    const JobEntry& entry = ledger_.at(job);
+    if (entry.state == JobState::kQuarantined) {
+      boot.add_quarantined_jobs(job);
+    } else if (ledger_.is_suspect(job)) {
+      boot.add_solo_jobs(job);
+    }
+  }
+}
+
+void SharedDispatch::worker_ready(WorkerKey key) {
+  BULKHEAD_CHECK(!worker_, "a shared-memory model has one worker");
+  worker_ = key;
+  received_ = 0;
+  next_safe_ = 0;
+  resume_credit_ = kResumeBatches;
+  begin_sent_ = false;
+  summary_.clear();
+  if (begun_) stream_safe_results();
+}
+
+void SharedDispatch::begin() {
+  begun_ = true;
+  if (worker_) stream_safe_results();
+}
+
+void SharedDispatch::stream_safe_results() {
+  if (begin_sent_) return;
+  while (resume_credit_ > 0 && next_safe_ < ledger_.size()) {
+    v1::SafeResults batch;
+    std::size_t bytes = 0;
+    for (; next_safe_ < ledger_.size() && bytes < kBatchBytes; ++next_safe_) {
+      const JobEntry& entry = ledger_.at(next_safe_);
+      if (entry.state != JobState::kDone && entry.state != JobState::kFailed) continue;
+      v1::JobResult* result = batch.add_results();
+      result->set_index(next_safe_);
+      result->set_failures(entry.failures);
+      if (entry.state == JobState::kFailed) {
+        result->set_error("failed");
+      } else {
+        auto stored = ledger_.store().get(next_safe_);
+        if (!stored) return give_up(stored.error().text);
+        bytes += stored->size();
+        result->set_result(std::move(*stored));
+      }
+      bytes += 16;
+    }
+    if (batch.results_size() == 0) break;
+    --resume_credit_;
+    *send(*worker_).mutable_safe_results() = std::move(batch);
+  }
+  if (next_safe_ == ledger_.size() && resume_credit_ == kResumeBatches) {
+    send(*worker_).mutable_begin();
+    begin_sent_ = true;
+  }
+}
+
+Result<void> SharedDispatch::message(WorkerKey key, v1::ToCoordinator&& message) {
+  BULKHEAD_CHECK(worker_ == key, "worker {}.{} is not ready", key.worker, key.incarnation);
+  switch (message.body_case()) {
+    case v1::ToCoordinator::kSafeReceived:
+      if (begin_sent_ || resume_credit_ >= kResumeBatches) {
+        return fail(Code::kProtocolError, "acknowledged results that it was not sent");
+      }
+      ++resume_credit_;
+      stream_safe_results();
+      return {};
+    case v1::ToCoordinator::kResults:
+      return take_checkpoint(std::move(*message.mutable_results()));
+    case v1::ToCoordinator::kAnswer:
+      if (!begin_sent_ || message.answer().jobs() > kMostJobs) {
+        return fail(Code::kProtocolError, "sent an answer that it can't have");
+      }
+      if (!finished()) take_answer(std::move(*message.mutable_answer()));
+      return {};
+    case v1::ToCoordinator::kPseudoFailed: {
+      const bool reduce = message.pseudo_failed().reduce();
+      // Running it again in the same process would meet the same state: the run ends here.
+      give_up(fmt::format("the {} failed: {}", reduce ? "reduce step" : "source",
+                          wire::printable(message.pseudo_failed().error(), 500)));
+      return {};
+    }
+    default:
+      return fail(Code::kProtocolError, "sent message {} in the middle of a run",
+                  static_cast<int>(message.body_case()));
+  }
+}
+
+Result<void> SharedDispatch::take_checkpoint(v1::ResultBatch&& batch) {
+  for (v1::JobResult& entry : *batch.mutable_results()) {
+    if (entry.index() >= kMostJobs) {
+      return fail(Code::kProtocolError, "sent a result of job {}", entry.index());
+    }
+    ledger_.grow(entry.index() + 1);
+    if (ledger_.is_final(entry.index())) {
+      return fail(Code::kProtocolError, "sent a second result of job {}", entry.index());
+    }
+    if (batch.summary()) {
+      summary_.push_back(std::move(entry));
+      continue;
+    }
+    ++received_;
+    const std::uint32_t known = ledger_.at(entry.index()).failures;
+    ledger_.counts().retried += less(entry.failures(), known + (entry.has_error() ? 1u : 0u));
+    on_service(entry.service_seconds());
+    if (entry.has_result()) {
+      ledger_.done(entry.index(), std::move(*entry.mutable_result()));
+    } else {
+      ledger_.failed(entry.index(), entry.failures(), wire::printable(entry.error(), 500));
+    }
+  }
+  return {};
+}
+
+void SharedDispatch::take_answer(v1::Answer&& answer) {
+  ledger_.grow(answer.jobs());
+  source_ended_ = true;
+  for (const v1::JobResult& entry : summary_) {
+    if (ledger_.is_final(entry.index())) continue;
+    ledger_.counts().retried += less(entry.failures(), entry.has_error() ? 1u : 0u);
+    on_service(entry.service_seconds());
+    if (entry.has_error()) {
+      ledger_.failed(entry.index(), entry.failures(), wire::printable(entry.error(), 500));
+    } else {
+      ledger_.done_without_bytes(entry.index());
+    }
+  }
+  summary_.clear();
+  if (ledger_.final_count() != ledger_.size()) {
+    return give_up(fmt::format("the worker gave an answer with {} of {} jobs accounted for",
+                               ledger_.final_count(), ledger_.size()));
+  }
+  answer_ = std::move(answer);
+}
+
+void SharedDispatch::late_message(WorkerKey, v1::ToCoordinator&& message) {
+  if (!message.has_results() || message.results().summary()) return;
+  // A checkpoint on its way when its worker died counts until the next incarnation is told what is
+  // safe; afterwards that incarnation runs those jobs again.
+  if (worker_) {
+    ledger_.counts().duplicates += static_cast<std::uint64_t>(message.results().results_size());
+    return;
+  }
+  const std::uint64_t before = received_;
+  if (!take_checkpoint(std::move(*message.mutable_results()))) return;
+  LedgerCounts& counts = ledger_.counts();
+  const std::uint64_t saved = received_ - before;
+  counts.results_lost = less(counts.results_lost, saved);
+  counts.retried = less(counts.retried, saved);
+}
+
+Loss SharedDispatch::worker_lost(WorkerKey key, const wire::CrashSnapshot& snapshot, bool blamed,
+                                 const std::string& reason) {
+  count_fired(key, snapshot);
+  Loss loss;
+  if (worker_ != key) return loss;
+  loss.lost_in_flight = less(snapshot.started, snapshot.finished);
+  loss.results_lost = less(snapshot.finished, received_);
+  ledger_.counts().lost_in_flight += loss.lost_in_flight;
+  ledger_.counts().results_lost += loss.results_lost;
+  if (blamed) {
+    // A job in a slot may not have been seen yet: the ledger learns of it here.
+    for (const std::uint64_t job : snapshot.running) {
+      if (wire::is_real_job(job) && job < kMostJobs) ledger_.grow(job + 1);
+    }
+    const std::uint64_t quarantined = ledger_.counts().quarantined;
+    blame(snapshot, reason, loss);
+    ledger_.counts().retried += less(loss.at_risk(), ledger_.counts().quarantined - quarantined);
+  } else {
+    ledger_.counts().retried += loss.at_risk();
+  }
+  worker_.reset();
+  return loss;
+}
+
+std::uint64_t SharedDispatch::at_risk(WorkerKey key, const wire::CrashSnapshot& snapshot) const {
+  return worker_ == key ? less(snapshot.started, received_) : 0;
+}
+
+}  // namespace bulkhead::coordinator

@@ -1,0 +1,145 @@
+// Everything reached from on_fatal_signal is async-signal-safe: stores to the page, no allocation,
+// no lock, no stdio. Thread-locals it reads have constant initialisers.
+#include "crash_handler.hpp"
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include <bulkhead/base/check.hpp>
+#include <bulkhead/base/clock.hpp>
+#include <bulkhead/sched/scheduler.hpp>
+#include <cerrno>
+#include <ctime>
+
+namespace bulkhead::worker {
+namespace {
+
+constexpr int kFatalSignals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS};
+constexpr std::size_t kAlternateStackBytes = 64 * 1024;
+
+wire::CrashPage* g_page = nullptr;
+thread_local constinit std::uintptr_t t_stack_low = 0;
+thread_local constinit std::uintptr_t t_stack_high = 0;
+
+struct Registers {
+  std::uintptr_t instruction = 0;
+  std::uintptr_t frame = 0;
+};
+
+Registers registers_of(const void* context) {
+  const auto* registers = static_cast<const ucontext_t*>(context);
+#if defined(__x86_64__)
+  return {static_cast<std::uintptr_t>(registers->uc_mcontext.gregs[REG_RIP]),
+          static_cast<std::uintptr_t>(registers->uc_mcontext.gregs[REG_RBP])};
+#elif defined(__aarch64__)
+  return {static_cast<std::uintptr_t>(registers->uc_mcontext.pc),
+          static_cast<std::uintptr_t>(registers->uc_mcontext.regs[29])};
+#else
+  static_cast<void>(registers);
+  return {};
+#endif
+}
+
+// The chain of frame pointers, as far as it stays inside the stack that ran: it is garbage inside
+// code built without frame pointers.
+#if defined(__SANITIZE_ADDRESS__)
+__attribute__((no_sanitize_address))
+#endif
+std::uint32_t
+walk_frames(const Registers& registers, std::uint64_t* frames) {
+  std::uint32_t count = 0;
+  frames[count++] = registers.instruction;
+  const sched::StackBounds goroutine = sched::current_stack();
+  const bool in_goroutine = goroutine.high != 0;
+  const std::uintptr_t low = in_goroutine ? goroutine.low + goroutine.guard_bytes : t_stack_low;
+  const std::uintptr_t high = in_goroutine ? goroutine.high : t_stack_high;
+  std::uintptr_t frame = registers.frame;
+  while (count < wire::kMaxFrames && frame >= low && frame + 2 * sizeof(std::uintptr_t) <= high &&
+         frame % sizeof(std::uintptr_t) == 0) {
+    const auto* words = reinterpret_cast<const std::uintptr_t*>(frame);
+    if (words[1] == 0) break;
+    frames[count++] = words[1];
+    if (words[0] <= frame) break;
+    frame = words[0];
+  }
+  return count;
+}
+
+void on_fatal_signal(int signal_number, siginfo_t* info, void* context) {
+  wire::CrashPage::Fatal& fatal = g_page->fatal;
+  std::uint32_t expected = 0;
+  // Pairs with nothing but itself: the first thread wins.
+  if (!fatal.claimed.compare_exchange_strong(expected, 1, std::memory_order_relaxed)) {
+    for (;;) pause();  // the winner is about to end the process
+  }
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  const Registers registers = registers_of(context);
+  const int processor = sched::current_processor();
+  const std::uint32_t slots = g_page->slots.load(std::memory_order_relaxed);
+  fatal.signal = signal_number;
+  fatal.si_code = info->si_code;
+  // For a signal that somebody sent, the address field holds the sender's pid.
+  fatal.address = info->si_code > 0 ? reinterpret_cast<std::uint64_t>(info->si_addr) : 0;
+  fatal.instruction = registers.instruction;
+  fatal.stamp_ns = static_cast<std::int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
+  fatal.task = sched::current_task_id();
+  // A signal from another process lands on any thread: it says nothing about who is at fault.
+  const bool own_fault = info->si_code > 0 || info->si_pid == getpid();
+  if (own_fault && processor >= 0 && static_cast<std::uint32_t>(processor) < slots) {
+    fatal.slot = static_cast<std::uint32_t>(processor);
+    fatal.job = g_page->slot[fatal.slot].job.load(std::memory_order_relaxed);
+  } else {
+    fatal.slot = slots;
+    fatal.job = wire::kNoJob;
+  }
+  fatal.frame_count = walk_frames(registers, fatal.frames.data());
+  fatal.complete.store(1, std::memory_order_release);  // pairs with snapshot()
+
+  signal(signal_number, SIG_DFL);
+  // A fault of the hardware happens again on return and then kills; a sent signal would not.
+  if (info->si_code <= 0) raise(signal_number);
+}
+
+}  // namespace
+
+void install_crash_handler(wire::CrashPage* page) {
+  g_page = page;
+  struct sigaction action {};
+  action.sa_sigaction = on_fatal_signal;
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+  sigemptyset(&action.sa_mask);
+  for (const int signal_number : kFatalSignals) {
+    BULKHEAD_CHECK(sigaction(signal_number, &action, nullptr) == 0, "sigaction: errno {}", errno);
+  }
+}
+
+void prepare_thread_for_crashes() {
+  // Never unmapped: a thread of a worker lives until the process ends.
+  thread_local bool prepared = false;
+  if (prepared) return;
+  prepared = true;
+  void* memory = mmap(nullptr, kAlternateStackBytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  BULKHEAD_CHECK(memory != MAP_FAILED, "mmap of an alternate signal stack: errno {}", errno);
+  stack_t stack{};
+  stack.ss_sp = memory;
+  stack.ss_size = kAlternateStackBytes;
+  BULKHEAD_CHECK(sigaltstack(&stack, nullptr) == 0, "sigaltstack: errno {}", errno);
+
+  pthread_attr_t attributes;
+  if (pthread_getattr_np(pthread_self(), &attributes) == 0) {
+    void* low = nullptr;
+    std::size_t bytes = 0;
+    if (pthread_attr_getstack(&attributes, &low, &bytes) == 0) {
+      t_stack_low = reinterpret_cast<std::uintptr_t>(low);
+      t_stack_high = t_stack_low + bytes;
+    }
+    pthread_attr_destroy(&attributes);
+  }
+}
+
+}  // namespace bulkhead::worker

@@ -1,0 +1,105 @@
+#include "job_runner.hpp"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <bulkhead/base/check.hpp>
+#include <bulkhead/base/clock.hpp>
+#include <exception>
+#include <stdexcept>
+
+#include "crash_handler.hpp"
+
+namespace bulkhead::worker {
+namespace {
+
+// A real write to address 0. Sanitizers would report it and exit instead of letting it crash.
+__attribute__((noinline, no_sanitize("undefined", "address", "thread"))) void write_to_null() {
+  volatile int* volatile nowhere = nullptr;
+  *nowhere = 1;
+}
+
+}  // namespace
+
+void SlotObserver::on_switch(unsigned processor, sched::Tag tag) {
+  static_assert(sched::kNoTag == wire::kNoJob);
+  wire::CrashSlot& slot = page_->slot[processor];
+  // Relaxed: read by the crash handler on this very thread, and by others only after our death.
+  slot.job.store(tag, std::memory_order_relaxed);
+  slot.checkpoints.store(slot.checkpoints.load(std::memory_order_relaxed) + 1,
+                         std::memory_order_relaxed);
+}
+
+void SlotObserver::on_processor_start(unsigned) { prepare_thread_for_crashes(); }
+
+wire::CrashSlot& JobRunner::own_slot() {
+  const int processor = sched::current_processor();
+  BULKHEAD_CHECK(processor >= 0 && static_cast<std::size_t>(processor) < wire::kMaxSlots,
+                 "a job runs outside the scheduler (processor {})", processor);
+  return page_->slot[static_cast<std::size_t>(processor)];
+}
+
+Attempt JobRunner::run(const program::Value& input, const v1::PlannedFault* fault) {
+  const base::TimePoint begin = base::Clock::now();
+  own_slot().started.fetch_add(1, std::memory_order_relaxed);  // no switch between the two
+  started_.fetch_add(1, std::memory_order_relaxed);
+  Attempt attempt;
+  try {
+    if (fault != nullptr) fire(*fault);
+    if (armed_.load(std::memory_order_relaxed)) {
+      std::optional<v1::PlannedFault> armed;
+      {
+        base::MutexLock lock(mutex_);
+        armed.swap(armed_fault_);
+        armed_.store(false, std::memory_order_relaxed);
+      }
+      if (armed) fire(*armed);
+    }
+    attempt.value = program_.work(input);
+  } catch (const std::exception& error) {
+    attempt.error = error.what();
+    if (attempt.error.empty()) attempt.error = "an exception with an empty text";
+  } catch (...) {
+    attempt.error = "an exception that is not a std::exception";
+  }
+  const double seconds = base::to_seconds(base::Clock::now() - begin);
+  attempt.service_seconds = seconds;
+  // Several processors may overwrite each other's update: it is a hint.
+  const double recent = recent_.load(std::memory_order_relaxed);
+  recent_.store(recent == 0 ? seconds : recent * 0.9 + seconds * 0.1, std::memory_order_relaxed);
+  // Before the result can be seen anywhere, so that finished >= received holds at the coordinator.
+  // The goroutine may have moved since it started: the sums over slots are what counts.
+  own_slot().finished.fetch_add(1, std::memory_order_relaxed);
+  finished_.fetch_add(1, std::memory_order_relaxed);
+  return attempt;
+}
+
+void JobRunner::arm(const v1::PlannedFault& fault) {
+  base::MutexLock lock(mutex_);
+  armed_fault_ = fault;
+  armed_.store(true, std::memory_order_relaxed);
+}
+
+void JobRunner::fire(const v1::PlannedFault& fault) {
+  BULKHEAD_CHECK(fault.index() < wire::kMaxFaults, "fault {}", fault.index());
+  page_->fired[fault.index()].fetch_add(1, std::memory_order_relaxed);
+  if (fault.kind() != v1::FAULT_THROW) {
+    page_->fault_stamp_ns.store(base::monotonic_ns(), std::memory_order_relaxed);
+  }
+  switch (fault.kind()) {
+    case v1::FAULT_SEGV:
+      write_to_null();
+      break;
+    case v1::FAULT_KILL:
+      kill(getpid(), SIGKILL);
+      for (;;) pause();
+    case v1::FAULT_THROW:
+      throw std::runtime_error("injected fault: throw");
+    default:
+      break;
+  }
+  BULKHEAD_CHECK(false, "a fault of kind {} did not end the process",
+                 static_cast<int>(fault.kind()));
+}
+
+}  // namespace bulkhead::worker

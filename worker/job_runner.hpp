@@ -1,0 +1,67 @@
+// Runs one attempt of one job: keeps the crash page, fires planned faults, catches what the user's
+// code throws. Shared by all models.
+#pragma once
+
+#include <bulkhead/v1/control.pb.h>
+
+#include <atomic>
+#include <bulkhead/base/mutex.hpp>
+#include <bulkhead/program/jobs.hpp>
+#include <bulkhead/sched/scheduler.hpp>
+#include <bulkhead/wire/crash_page.hpp>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+
+namespace bulkhead::worker {
+
+// Keeps each processor's slot on the crash page true: what runs there right now.
+class SlotObserver final : public sched::Observer {
+ public:
+  explicit SlotObserver(wire::CrashPage* page) : page_(page) {}
+  void on_switch(unsigned processor, sched::Tag tag) override;
+  void on_processor_start(unsigned processor) override;
+
+ private:
+  wire::CrashPage* page_;
+};
+
+struct Attempt {
+  std::optional<program::Value> value;  // or
+  std::string error;                    // what() of what it threw
+  double service_seconds = 0;
+};
+
+// Thread-safe after construction.
+class JobRunner {
+ public:
+  JobRunner(const program::ErasedJobs& program, wire::CrashPage* page)
+      : program_(program), page_(page) {}
+
+  // Call in the goroutine of the job. `fault` fires before the work begins.
+  Attempt run(const program::Value& input, const v1::PlannedFault* fault);
+  // The next attempt to begin here, whichever job it is of, suffers this fault.
+  void arm(const v1::PlannedFault& fault);
+
+  std::uint64_t started() const { return started_.load(std::memory_order_relaxed); }
+  std::uint64_t finished() const { return finished_.load(std::memory_order_relaxed); }
+  // Mean service time of late, for credit; 0 before the first.
+  double recent_service_seconds() const { return recent_.load(std::memory_order_relaxed); }
+
+ private:
+  void fire(const v1::PlannedFault& fault);
+  wire::CrashSlot& own_slot();
+
+  const program::ErasedJobs& program_;
+  wire::CrashPage* page_;
+  // Counters that other threads read as hints: relaxed.
+  std::atomic<std::uint64_t> started_{0};
+  std::atomic<std::uint64_t> finished_{0};
+  std::atomic<double> recent_{0};
+  std::atomic<bool> armed_{false};  // relaxed hint; armed_fault_ decides under its lock
+  base::Mutex mutex_;
+  std::optional<v1::PlannedFault> armed_fault_ BULKHEAD_GUARDED_BY(mutex_);
+};
+
+}  // namespace bulkhead::worker

@@ -1,0 +1,69 @@
+// The link thread: owns the socket and the lifeline of a worker. Everybody else queues messages
+// here.
+//
+// It never blocks except in its one wait, and it alone ends the process: with 0 after a drain, with
+// 75 when the coordinator is gone.
+#pragma once
+
+#include <bulkhead/v1/control.pb.h>
+
+#include <atomic>
+#include <bulkhead/base/mutex.hpp>
+#include <bulkhead/base/unique_fd.hpp>
+#include <bulkhead/transport/zmq.hpp>
+#include <deque>
+#include <functional>
+#include <string>
+
+namespace bulkhead::worker {
+
+inline constexpr int kExitCoordinatorGone = 75;  // EX_TEMPFAIL
+inline constexpr int kExitHandshake = 64;        // refused, or no answer in time
+
+// What the link thread asks of the rest of the worker; called on the link thread, must not block.
+class LinkHandler {
+ public:
+  virtual ~LinkHandler() = default;
+  virtual void on_message(v1::ToWorker&& message) = 0;
+  // Credit to ask for now, 0 for none; rides on the next message or goes alone.
+  virtual std::uint32_t take_credit() = 0;
+  // While draining: whether all that was started has ended.
+  virtual bool quiescent() = 0;
+};
+
+class Link {
+ public:
+  Link(const v1::Boot& boot, std::string program_digest, base::UniqueFd lifeline);
+
+  // Thread-safe; results are batched until the link thread takes them. Order is kept.
+  void send(v1::ToCoordinator message);
+  void send_result(v1::JobResult result);
+  // Makes the link thread look for credit.
+  void wake();
+
+  // Connects, shakes hands, then moves messages until the process ends.
+  [[noreturn]] void run(LinkHandler& handler);
+
+ private:
+  void shake_hands(transport::Dealer& dealer);
+  std::deque<v1::ToCoordinator> take_queue();
+  void flush(transport::Dealer& dealer, LinkHandler& handler);
+  [[noreturn]] void leave(int code, const std::string& why);
+
+  const v1::Boot& boot_;
+  const std::string program_digest_;
+  const base::UniqueFd lifeline_;
+  const base::UniqueFd wake_;  // eventfd
+
+  base::Mutex mutex_;
+  std::deque<v1::ToCoordinator> queue_ BULKHEAD_GUARDED_BY(mutex_);
+  std::size_t batch_bytes_ BULKHEAD_GUARDED_BY(mutex_) = 0;  // of a result batch at the queue's end
+  bool woken_ BULKHEAD_GUARDED_BY(mutex_) = false;
+
+  // Link thread only.
+  std::deque<std::string> backlog_;  // encoded, not accepted by the socket yet
+  bool draining_ = false;
+  bool said_goodbye_ = false;
+};
+
+}  // namespace bulkhead::worker

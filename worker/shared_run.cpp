@@ -1,0 +1,305 @@
+#include "shared_run.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bulkhead/base/check.hpp>
+#include <bulkhead/base/clock.hpp>
+#include <exception>
+#include <utility>
+
+#include "crash_handler.hpp"
+
+namespace bulkhead::worker {
+namespace {
+
+constexpr std::size_t kEnvelopeBytes = 1024;
+
+}  // namespace
+
+SharedRun::SharedRun(const v1::Boot& boot, const program::ErasedJobs& program,
+                     wire::CrashPage* page, sched::Scheduler& scheduler, Link& link)
+    : boot_(boot),
+      program_(program),
+      scheduler_(scheduler),
+      link_(link),
+      runner_(program, page),
+      solo_(boot.solo_jobs().begin(), boot.solo_jobs().end()),
+      quarantined_(boot.quarantined_jobs().begin(), boot.quarantined_jobs().end()),
+      faults_(boot.faults().begin(), boot.faults().end()),
+      in_flight_(boot.in_flight()) {}
+
+void SharedRun::on_message(v1::ToWorker&& message) {
+  switch (message.body_case()) {
+    case v1::ToWorker::kSafeResults: {
+      {
+        base::MutexLock lock(mutex_);
+        for (auto& entry : *message.mutable_safe_results()->mutable_results()) {
+          Record& target = record(entry.index());
+          target.finished = true;
+          target.is_safe = true;
+          target.failures = entry.failures();
+          if (entry.has_error()) {
+            target.error = std::move(*entry.mutable_error());
+          } else {
+            target.safe = std::move(*entry.mutable_result());
+          }
+        }
+      }
+      v1::ToCoordinator received;
+      received.mutable_safe_received();
+      link_.send(std::move(received));
+      break;
+    }
+    case v1::ToWorker::kBegin:
+      begin_.try_send(0);
+      break;
+    case v1::ToWorker::kInject:
+      runner_.arm(message.inject().fault());
+      break;
+    case v1::ToWorker::kDrain:
+      draining_.store(true);
+      break;
+    default:
+      break;
+  }
+}
+
+bool SharedRun::quiescent() {
+  if (running_.load() != 0) return false;
+  checkpoint();  // interrupted: what is finished becomes safe; after the answer nothing is left
+  return true;
+}
+
+SharedRun::Record& SharedRun::record(std::uint64_t index) {
+  if (records_.size() <= index) records_.resize(index + 1);
+  if (!records_[index]) records_[index] = std::make_unique<Record>();
+  return *records_[index];
+}
+
+void SharedRun::main() {
+  begin_.receive();
+  if (boot_.checkpoint_seconds() >= 0) {
+    // Detached: it lives until the process ends, and so does everything it touches.
+    std::thread([this] {
+      prepare_thread_for_crashes();
+      const auto period = std::chrono::duration<double>(boot_.checkpoint_seconds());
+      for (;;) {
+        std::this_thread::sleep_for(period);
+        checkpoint();
+      }
+    }).detach();
+  }
+  sched::go([this] { run_program(); }, wire::kSourceJob);
+  never_.receive();
+}
+
+void SharedRun::run_program() {
+  try {
+    program_.source(0, [&](program::Value input) {
+      if (draining_.load(std::memory_order_relaxed)) return false;
+      const std::uint64_t index = total_++;
+      bool skip = quarantined_.contains(index);
+      {
+        base::MutexLock lock(mutex_);
+        skip = record(index).finished || skip;
+      }
+      if (skip) return true;
+      if (solo_.contains(index)) {
+        solo_inputs_[index] = std::move(input);
+      } else {
+        start_job(index, std::move(input));
+      }
+      return true;
+    });
+  } catch (const std::exception& error) {
+    return pseudo_failed(false, error.what());
+  } catch (...) {
+    return pseudo_failed(false, "an exception that is not a std::exception");
+  }
+  // All of the in-flight places taken back: every job has ended.
+  for (std::uint32_t i = 0; i < boot_.in_flight(); ++i) in_flight_.send(0);
+  for (std::uint32_t i = 0; i < boot_.in_flight(); ++i) in_flight_.receive();
+  run_solo_jobs();
+  if (draining_.load(std::memory_order_relaxed)) return;
+  try {
+    reduce();
+  } catch (const std::exception& error) {
+    pseudo_failed(true, error.what());
+  } catch (...) {
+    pseudo_failed(true, "an exception that is not a std::exception");
+  }
+}
+
+void SharedRun::start_job(std::uint64_t index, program::Value input) {
+  in_flight_.send(0);  // blocks while the limit is reached
+  // Shared, because std::function wants to copy.
+  auto owned = std::make_shared<program::Value>(std::move(input));
+  sched::go(
+      [this, index, owned] {
+        run_job(index, *owned);
+        in_flight_.receive();
+      },
+      index);
+}
+
+// Suspects run one by one with nothing else at risk: everything else is safe first.
+void SharedRun::run_solo_jobs() {
+  if (solo_inputs_.empty()) return;
+  checkpoint();
+  for (auto& [index, input] : solo_inputs_) {
+    if (draining_.load(std::memory_order_relaxed)) return;
+    start_job(index, std::move(input));
+    // With every place taken, the job has ended.
+    for (std::uint32_t i = 0; i < boot_.in_flight(); ++i) in_flight_.send(0);
+    for (std::uint32_t i = 0; i < boot_.in_flight(); ++i) in_flight_.receive();
+    checkpoint();
+  }
+}
+
+void SharedRun::run_job(std::uint64_t index, const program::Value& input) {
+  // Both seq_cst: either the drain sees this job running, or the job sees the drain.
+  running_.fetch_add(1);
+  if (draining_.load()) {
+    running_.fetch_sub(1);
+    link_.wake();
+    return;
+  }
+  Record done;
+  for (;;) {
+    v1::PlannedFault storage;
+    Attempt attempt = runner_.run(input, take_fault(index, storage));
+    done.service_seconds = attempt.service_seconds;
+    if (attempt.value) {
+      done.value = std::move(*attempt.value);
+      break;
+    }
+    if (++done.failures >= boot_.max_attempts()) {
+      done.error = std::move(attempt.error);
+      break;
+    }
+    sched::yield();
+  }
+  finish(index, std::move(done));
+  running_.fetch_sub(1);
+  if (draining_.load()) link_.wake();
+}
+
+void SharedRun::finish(std::uint64_t index, Record done) {
+  base::MutexLock lock(mutex_);
+  done.finished = true;
+  record(index) = std::move(done);
+  unsafe_.push_back(index);
+}
+
+const v1::PlannedFault* SharedRun::take_fault(std::uint64_t job, v1::PlannedFault& storage) {
+  base::MutexLock lock(mutex_);
+  for (auto& fault : faults_) {
+    if (fault.job() != job || fault.times() == 0) continue;
+    fault.set_times(fault.times() - 1);
+    storage = fault;
+    return &storage;
+  }
+  return nullptr;
+}
+
+// A finished record never changes until reduce is over, so it is encoded outside the lock.
+void SharedRun::checkpoint() {
+  base::MutexLock one_at_a_time(checkpoint_mutex_);
+  std::vector<std::pair<std::uint64_t, Record*>> finished;
+  {
+    base::MutexLock lock(mutex_);
+    finished.reserve(unsafe_.size());
+    for (const std::uint64_t index : unsafe_) finished.emplace_back(index, records_[index].get());
+    unsafe_.clear();
+  }
+  for (const auto& [index, source] : finished) {
+    v1::JobResult result;
+    result.set_index(index);
+    result.set_service_seconds(source->service_seconds);
+    result.set_failures(source->failures);
+    if (source->error.empty()) {
+      result.set_result(program_.encode_result(source->value));
+      if (result.result().size() + kEnvelopeBytes > boot_.max_message_bytes()) {
+        // It can't be kept safe, so an isolated model would fail it too: the models stay
+        // comparable.
+        result.set_error(fmt::format("the result has {} bytes; at most {} can cross",
+                                     result.result().size(),
+                                     boot_.max_message_bytes() - kEnvelopeBytes));
+      }
+    } else {
+      result.set_error(source->error);
+    }
+    link_.send_result(std::move(result));
+  }
+}
+
+// Finished, but reduced before any checkpoint took it: counts and times only.
+void SharedRun::send_summary() {
+  base::MutexLock one_at_a_time(checkpoint_mutex_);
+  constexpr int kEntries = 4096;
+  base::MutexLock lock(mutex_);
+  v1::ToCoordinator message;
+  for (const std::uint64_t index : unsafe_) {
+    auto* batch = message.mutable_results();
+    batch->set_summary(true);
+    v1::JobResult* result = batch->add_results();
+    const Record& source = *records_[index];
+    result->set_index(index);
+    result->set_service_seconds(source.service_seconds);
+    result->set_failures(source.failures);
+    if (!source.error.empty()) result->set_error(source.error);
+    if (batch->results_size() == kEntries) link_.send(std::exchange(message, {}));
+  }
+  if (message.has_results()) link_.send(std::move(message));
+  unsafe_.clear();
+}
+
+void SharedRun::reduce() {
+  sched::go(
+      [this] {
+        try {
+          const auto reducer = program_.reducer();
+          for (std::uint64_t index = 0; index < total_; ++index) {
+            Record* source = nullptr;
+            {
+              base::MutexLock lock(mutex_);
+              source = &record(index);
+            }
+            if (!source->finished || !source->error.empty()) {
+              reducer->add(index, nullptr);
+            } else if (source->value) {
+              reducer->add(index, &source->value);
+            } else {
+              auto value = program_.decode_result(source->safe);
+              if (!value) {
+                return pseudo_failed(true, fmt::format("the result of job {} can't be decoded: {}",
+                                                       index, value.error().text));
+              }
+              reducer->add(index, &*value);
+            }
+          }
+          program::Answer answer = reducer->finish();
+          send_summary();
+          v1::ToCoordinator message;
+          message.mutable_answer()->set_checksum(std::move(answer.checksum));
+          message.mutable_answer()->set_text(std::move(answer.text));
+          message.mutable_answer()->set_jobs(total_);
+          link_.send(std::move(message));
+        } catch (const std::exception& error) {
+          pseudo_failed(true, error.what());
+        } catch (...) {
+          pseudo_failed(true, "an exception that is not a std::exception");
+        }
+      },
+      wire::kReduceJob);
+}
+
+void SharedRun::pseudo_failed(bool reduce, const std::string& error) {
+  v1::ToCoordinator message;
+  message.mutable_pseudo_failed()->set_reduce(reduce);
+  message.mutable_pseudo_failed()->set_error(error);
+  link_.send(std::move(message));
+}
+
+}  // namespace bulkhead::worker
