@@ -59,7 +59,8 @@ const char* to_string(ParkReason reason) {
 Waiter::Waiter()
     : task_(current_task()), parker_(task_ == nullptr ? this_thread_parker() : nullptr) {}
 
-void Waiter::park(Lock& lock, ParkReason reason) {
+// Not analysed: for a goroutine it is the processor that releases the lock.
+void Waiter::park(Lock& lock, ParkReason reason) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
   if (task_ != nullptr) {
     BULKHEAD_DCHECK(task_ == current_task(), "a waiter parks another goroutine than its own");
     park_task(*task_, lock, reason);

@@ -65,9 +65,9 @@ void receive_all(Mix& mix, std::uint64_t seed) {
 }
 
 TEST_P(StressTest, RandomMixesAddUp) {
-  const int rounds = kSanitized ? 6 : 30;
-  const int steps = kSanitized ? 60 : 300;
-  for (int round = 0; round < rounds; ++round) {
+  constexpr int kRounds = kSanitized ? 6 : 30;
+  constexpr int kSteps = kSanitized ? 60 : 300;
+  for (int round = 0; round < kRounds; ++round) {
     const std::uint64_t seed = std::random_device{}();
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     std::mt19937_64 random(seed);
@@ -76,11 +76,11 @@ TEST_P(StressTest, RandomMixesAddUp) {
     mix.senders.add(static_cast<std::int64_t>(goroutines + threads));
     std::vector<std::thread> plain;
     for (std::uint64_t i = 0; i < threads; ++i)
-      plain.emplace_back([&mix, own = random(), steps] { send_at_random(mix, own, steps); });
+      plain.emplace_back([&mix, own = random()] { send_at_random(mix, own, kSteps); });
     plain.emplace_back([&mix, own = random()] { receive_all(mix, own); });
     run(GetParam(), [&] {
       for (std::uint64_t i = 0; i < goroutines; ++i)
-        go([&mix, own = random(), steps] { send_at_random(mix, own, steps); });
+        go([&mix, own = random()] { send_at_random(mix, own, kSteps); });
       for (int i = 0; i < 3; ++i) go([&mix, own = random()] { receive_all(mix, own); });
       mix.senders.wait();
       mix.channel.close();
