@@ -134,7 +134,7 @@ v1::ModelReport model_report(const RunSettings& settings) {
 
 // Adds one repetition to what is known of its model.
 void add_outcome(v1::ModelReport& model, RunOutcome&& outcome, std::vector<double>& fired) {
-  model.set_ran(model.ran() || outcome.repetition.complete());
+  model.set_ran(model.ran() || outcome.began);
   if (!outcome.reason.empty() && model.reason().empty()) model.set_reason(outcome.reason);
   if (outcome.interrupted) model.set_interrupted(true);
   if (outcome.repetition.complete() && model.answer().checksum().empty()) {
@@ -169,8 +169,8 @@ void judge(v1::RunReport& report, const Interrupts& interrupts) {
     }
     if (model.jobs().failed() + model.jobs().quarantined() > 0) {
       return set(kExitUnfinished,
-                 fmt::format("{}: {:.0f} jobs failed, {:.0f} quarantined", model.model(),
-                             model.jobs().failed(), model.jobs().quarantined()));
+                 fmt::format("{}: jobs without a result: {:.0f} failed, {:.0f} quarantined",
+                             model.model(), model.jobs().failed(), model.jobs().quarantined()));
     }
     if (!model.answer_equal()) {
       return set(kExitUnfinished, fmt::format("the answer of {} differs", model.model()));

@@ -1,6 +1,7 @@
 #include "coordinator.hpp"
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
 #include <sys/resource.h>
@@ -231,19 +232,23 @@ void Coordinator::take_host_events() {
     if (const auto* launched = std::get_if<HostLaunched>(&event)) {
       supervisor_.launched(launched->key, base::Clock::now());
     } else if (const auto* failed = std::get_if<HostLaunchFailed>(&event)) {
-      const WorkerEnd end =
-          supervisor_.launch_failed(failed->key, failed->error.text, base::Clock::now());
-      v1::WorkerExit& exit = outcome_.exits.emplace_back();
-      exit.set_worker(end.key.worker);
-      exit.set_incarnation(end.key.incarnation);
-      exit.set_verdict(end.verdict);
-      exit.set_reason(end.reason);
-      exit.set_repetition(settings_.repetition);
-      exit.set_state(to_string(end.state));
+      launch_failed(failed->key, failed->error.text);
     } else {
       worker_exited(std::move(std::get<HostExited>(event)));
     }
   }
+}
+
+void Coordinator::launch_failed(WorkerKey key, const std::string& why) {
+  const WorkerEnd end = supervisor_.launch_failed(key, why, base::Clock::now());
+  spdlog::warn("worker {}.{} was not launched: {}", key.worker, key.incarnation, why);
+  v1::WorkerExit& exit = outcome_.exits.emplace_back();
+  exit.set_worker(end.key.worker);
+  exit.set_incarnation(end.key.incarnation);
+  exit.set_verdict(end.verdict);
+  exit.set_reason(end.reason);
+  exit.set_repetition(settings_.repetition);
+  exit.set_state(to_string(end.state));
 }
 
 void Coordinator::worker_exited(HostExited&& exited) {
@@ -259,6 +264,12 @@ void Coordinator::worker_exited(HostExited&& exited) {
   worker_cpu_seconds_ += exited.usage.user_seconds + exited.usage.system_seconds;
 
   v1::WorkerExit exit;
+  if (end.is_crash) {
+    spdlog::info("worker {}.{} {} while {}", key.worker, key.incarnation, end.reason,
+                 to_string(end.state));
+  } else {
+    spdlog::debug("worker {}.{} {} {}", key.worker, key.incarnation, end.verdict, end.reason);
+  }
   exit.set_worker(key.worker);
   exit.set_incarnation(key.incarnation);
   exit.set_verdict(end.verdict);
@@ -332,6 +343,7 @@ void Coordinator::stop(const std::string& reason) {
   ending_ = true;
   ended_at_ = base::Clock::now();
   reason_ = reason;
+  dispatch_->give_up(reason);  // no more leases; without effect once there is an answer
   supervisor_.drain(reason, *ended_at_);
 }
 
@@ -386,19 +398,25 @@ void Coordinator::end_when_finished() {
   ended_at_ = now;
 }
 
+// Until nothing is left to do: a send or a launch that fails is itself an event with consequences.
 void Coordinator::perform_actions() {
-  for (const Outgoing& outgoing : dispatch_->take_outgoing()) send(outgoing.to, outgoing.message);
-  for (const SupervisorAction& action : supervisor_.take_actions()) {
-    if (const auto* starting = std::get_if<LaunchWorker>(&action)) {
-      launch(starting->key);
-    } else if (const auto* drain = std::get_if<DrainWorker>(&action)) {
-      v1::ToWorker message;
-      message.mutable_drain();
-      send(drain->key, message);
-    } else if (const auto* terminate = std::get_if<TerminateWorker>(&action)) {
-      environment_.host.signal(terminate->key, SIGTERM);
-    } else {
-      environment_.host.kill_group(std::get<KillWorker>(action).key);
+  for (;;) {
+    const std::vector<Outgoing> messages = dispatch_->take_outgoing();
+    const std::vector<SupervisorAction> actions = supervisor_.take_actions();
+    if (messages.empty() && actions.empty()) return;
+    for (const Outgoing& outgoing : messages) send(outgoing.to, outgoing.message);
+    for (const SupervisorAction& action : actions) {
+      if (const auto* starting = std::get_if<LaunchWorker>(&action)) {
+        launch(starting->key);
+      } else if (const auto* drain = std::get_if<DrainWorker>(&action)) {
+        v1::ToWorker message;
+        message.mutable_drain();
+        send(drain->key, message);
+      } else if (const auto* terminate = std::get_if<TerminateWorker>(&action)) {
+        environment_.host.signal(terminate->key, SIGTERM);
+      } else {
+        environment_.host.kill_group(std::get<KillWorker>(action).key);
+      }
     }
   }
 }
@@ -408,10 +426,9 @@ std::string Coordinator::identity(WorkerKey key) const {
 }
 
 void Coordinator::launch(WorkerKey key) {
-  const auto failed = [&](const std::string& why) {
-    // Told to the supervisor like a failure that the host reports.
-    supervisor_.launch_failed(key, why, base::Clock::now());
-  };
+  spdlog::debug("launching worker {}.{} for {}", key.worker, key.incarnation,
+                to_string(settings_.model));
+  const auto failed = [&](const std::string& why) { launch_failed(key, why); };
   int pair[2] = {-1, -1};
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
     return failed(fmt::format("socketpair: {}", std::strerror(errno)));
@@ -517,6 +534,13 @@ RunOutcome Coordinator::outcome() {
   if (complete) {
     repetition.set_checksum(wire::printable(dispatch_->answer()->checksum(), 100));
     outcome_.answer_text = wire::printable(dispatch_->answer()->text(), 64 * 1024, true);
+  }
+  outcome_.began = ready_at_.has_value();
+  if (!complete) {
+    const std::string got =
+        fmt::format("{} of {}{} jobs were done after {:.3g} s", counts.done,
+                    dispatch_->source_ended() ? "" : "at least ", ledger.size(), wall);
+    reason_ = interrupted_ ? got : reason_ + (outcome_.began ? "; " + got : "");
   }
   outcome_.reason = reason_;
   outcome_.interrupted = interrupted_;

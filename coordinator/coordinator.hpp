@@ -60,6 +60,7 @@ struct RunOutcome {
   v1::Repetition repetition;  // counts, times, checksum
   std::string answer_text;
   std::string reason;  // why it did not finish; empty when it did
+  bool began = false;  // its workers were ready
   bool interrupted = false;
   std::vector<v1::WorkerExit> exits;
   std::vector<std::uint64_t> fired;  // per fault
@@ -90,6 +91,7 @@ class Coordinator {
   void take_message(const transport::Message& message);
   void take_hello(WorkerKey key, const v1::Hello& hello);
   void launch(WorkerKey key);
+  void launch_failed(WorkerKey key, const std::string& why);
   void worker_exited(HostExited&& exited);
   void record_loss(v1::WorkerExit& exit, WorkerKey key, const wire::CrashSnapshot& snapshot,
                    const WorkerEnd& end);

@@ -1,11 +1,29 @@
 // The coordinator's program: `bulkhead`.
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <string_view>
+#include <utility>
 
 #include "cli/options.hpp"
 #include "compare.hpp"
 #include "host/local_host.hpp"
+
+namespace {
+
+// Events of a run, on standard error: BULKHEAD_LOG=debug|info|warn|off, warn by default.
+void start_logging() {
+  auto logger = spdlog::stderr_logger_st("bulkhead");
+  logger->set_pattern("bulkhead [%H:%M:%S.%e] %l: %v");
+  const char* const level = std::getenv("BULKHEAD_LOG");
+  logger->set_level(level == nullptr ? spdlog::level::warn : spdlog::level::from_str(level));
+  spdlog::set_default_logger(std::move(logger));
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   namespace coordinator = bulkhead::coordinator;
@@ -13,6 +31,7 @@ int main(int argc, char** argv) {
     return coordinator::launcher_main(argc, argv);
   }
   try {
+    start_logging();
     const auto options = coordinator::parse_command_line(argc, argv);
     if (options) return coordinator::execute(*options);
     std::fputs(options.error().text.c_str(), options.error().code == 0 ? stdout : stderr);
