@@ -14,6 +14,9 @@ constexpr std::size_t kEnvelopeBytes = 1024;
 // What a request for jobs and its answer take on a busy machine; the queue covers it.
 constexpr double kRoundTripSeconds = 2e-3;
 constexpr std::uint64_t kMostQueued = 1024;
+// A message costs some 50 µs of processor time, all its ends together: shorter jobs share one.
+constexpr double kShortJobSeconds = 100e-6;
+constexpr auto kGather = std::chrono::microseconds(300);
 
 }  // namespace
 
@@ -86,6 +89,12 @@ std::uint32_t IsolatedRun::take_credit() {
   if (credit < (low + 1) / 2 && queued > 0) return 0;
   granted_ += credit;
   return static_cast<std::uint32_t>(credit);
+}
+
+base::Duration IsolatedRun::patience() const {
+  const double service = runner_.recent_service_seconds();
+  if (service == 0 || service >= kShortJobSeconds) return base::Duration(0);
+  return kGather;
 }
 
 bool IsolatedRun::quiescent() {
@@ -166,6 +175,8 @@ void IsolatedRun::run_source(std::uint64_t from) {
   } catch (...) {
     return pseudo_failed(false, "an exception that is not a std::exception");
   }
+  // Stopped by the drain: it may have had more to give, so this is no end.
+  if (draining_.load(std::memory_order_relaxed)) return;
   if (bytes == 0) message.mutable_inputs()->set_first(next);
   flush(true);
 }

@@ -24,6 +24,7 @@ class IsolatedRun final : public LinkHandler {
 
   void on_message(v1::ToWorker&& message) override;
   std::uint32_t take_credit() override;
+  base::Duration patience() const override;
   bool quiescent() override;
 
  private:

@@ -95,6 +95,11 @@ void Link::run(LinkHandler& handler) {
       if (said_goodbye_) leave(0, "");
       leave(kExitCoordinatorGone, "");
     }
+    // Only results woke us: let more of them gather. A message from the coordinator ends the wait.
+    if (const auto patience = handler.patience();
+        !ready.messages && patience > base::Duration(0) && !draining_) {
+      (*dealer)->wait({lifeline_.get()}, patience);
+    }
     while (auto message = (*dealer)->receive()) {
       auto decoded = wire::decode_to_worker(message->bytes);
       if (!decoded) leave(kExitHandshake, decoded.error().text);

@@ -8,6 +8,7 @@
 #include <bulkhead/v1/control.pb.h>
 
 #include <atomic>
+#include <bulkhead/base/clock.hpp>
 #include <bulkhead/base/mutex.hpp>
 #include <bulkhead/base/unique_fd.hpp>
 #include <bulkhead/transport/zmq.hpp>
@@ -27,6 +28,9 @@ class LinkHandler {
   virtual void on_message(v1::ToWorker&& message) = 0;
   // Credit to ask for now, 0 for none; rides on the next message or goes alone.
   virtual std::uint32_t take_credit() = 0;
+  // How long results may wait for company before they are sent; 0 where jobs are long enough to
+  // pay for a message of their own.
+  virtual base::Duration patience() const { return base::Duration(0); }
   // While draining: whether all that was started has ended.
   virtual bool quiescent() = 0;
 };
