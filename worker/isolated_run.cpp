@@ -69,7 +69,8 @@ void IsolatedRun::on_message(v1::ToWorker&& message) {
 
 std::uint64_t IsolatedRun::low_water() const {
   const double service = runner_.recent_service_seconds();
-  const double round_trip = service > 0 ? kRoundTripSeconds / service : 0;
+  // Before the first job has ended nobody knows: a little more than the least.
+  const double round_trip = service > 0 ? kRoundTripSeconds / service : 2;
   const double wanted = boot_.processors() * (2.0 + std::min(round_trip, 1e6));
   return std::min<std::uint64_t>(
       {static_cast<std::uint64_t>(wanted), kMostQueued, boot_.in_flight()});

@@ -301,9 +301,17 @@ void IsolatedDispatch::lease_suspect() {
 }
 
 void IsolatedDispatch::lease_jobs() {
+  // Jobs would slow down the source that shares their processor, and so starve everybody else: its
+  // worker gets some only when there are more than the others can take.
+  std::uint64_t others = 0;
+  for (const auto& [key, worker] : workers_) {
+    if (source_ != key && !worker.suspect) others += worker.credit;
+  }
   std::vector<std::pair<WorkerKey, Worker*>> able;
   for (auto& [key, worker] : workers_) {
-    if (worker.credit > 0 && !worker.suspect) able.emplace_back(key, &worker);
+    if (worker.credit == 0 || worker.suspect) continue;
+    if (source_ == key && queue_.size() <= others) continue;
+    able.emplace_back(key, &worker);
   }
   std::vector<v1::JobBatch> batches(able.size());
   std::vector<std::size_t> bytes(able.size(), 0);
