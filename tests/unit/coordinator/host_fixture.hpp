@@ -22,7 +22,7 @@
 namespace bulkhead::coordinator {
 
 inline constexpr std::chrono::seconds kDeadline{60};
-inline const char* const kLauncher = BULKHEAD_BINARY_DIR "/coordinator/bulkhead";
+inline const char* const kLauncher = BULKHEAD_COMMAND;
 
 inline std::size_t count_fds() {
   std::size_t count = 0;

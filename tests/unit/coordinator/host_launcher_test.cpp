@@ -11,7 +11,7 @@
 #include <cstring>
 #include <random>
 
-#include "tests/unit/coordinator/host_fixture.hpp"
+#include "host_fixture.hpp"
 
 namespace bulkhead::coordinator {
 namespace {

@@ -13,7 +13,7 @@
 #include <random>
 #include <sstream>
 
-#include "tests/unit/coordinator/host_fixture.hpp"
+#include "host_fixture.hpp"
 
 namespace bulkhead::coordinator {
 namespace {
