@@ -9,9 +9,10 @@ namespace bulkhead::coordinator {
 
 // Owns <base>/run-XXXXXX (0700) with a file `lock` that is flock'ed for life, so that no two runs
 // share it and a dead run's is recognised. <base> is $BULKHEAD_RUN_DIR, else
-// $XDG_RUNTIME_DIR/bulkhead, else /tmp/bulkhead-UID; it must be a directory of ours with mode 0700
-// and no link. Creating one sweeps the directories of dead runs in the same base; a lock on the
-// base keeps the sweep from meeting a run that is just starting.
+// $XDG_RUNTIME_DIR/bulkhead, else /tmp/bulkhead-UID: also where XDG_RUNTIME_DIR names a directory
+// that is missing or another user's, as it may after su or sudo. It must be a directory of ours
+// with mode 0700 and no link. Creating one sweeps the directories of dead runs in the same base; a
+// lock on the base keeps the sweep from meeting a run that is just starting.
 class RunDirectory {
  public:
   static Result<RunDirectory> create();
