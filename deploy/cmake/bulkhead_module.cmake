@@ -23,7 +23,11 @@ function(bulkhead_module NAME)
     target_link_libraries(bulkhead_${NAME} ${scope} bulkhead_${used})
   endforeach()
   # Each public header must compile alone: `cmake --build … --target all_verify_interface_header_sets`.
+  # Those of the module's folder, and the one of the module's name that gathers them.
   file(GLOB_RECURSE headers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/include/bulkhead/${NAME}/*.hpp)
+  if(EXISTS ${PROJECT_SOURCE_DIR}/include/bulkhead/${NAME}.hpp)
+    list(APPEND headers ${PROJECT_SOURCE_DIR}/include/bulkhead/${NAME}.hpp)
+  endif()
   if(headers)
     target_sources(bulkhead_${NAME} ${scope} FILE_SET HEADERS
       BASE_DIRS ${PROJECT_SOURCE_DIR}/include FILES ${headers})

@@ -21,7 +21,6 @@ foreach(module base sched transport wire program worker)
     install(TARGETS bulkhead_${module} EXPORT bulkheadTargets)
   endif()
 endforeach()
-install(FILES include/bulkhead/program.hpp DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/bulkhead)
 install(DIRECTORY ${PROJECT_BINARY_DIR}/proto/bulkhead/v1 DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/bulkhead
   FILES_MATCHING PATTERN "*.pb.h")
 

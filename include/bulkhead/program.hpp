@@ -2,4 +2,7 @@
 #pragma once
 
 #include <bulkhead/program/jobs.hpp>
+#include <bulkhead/sched/channel.hpp>
+#include <bulkhead/sched/mutex.hpp>
 #include <bulkhead/sched/scheduler.hpp>
+#include <bulkhead/sched/wait_group.hpp>
