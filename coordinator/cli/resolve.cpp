@@ -223,10 +223,12 @@ std::string render_list(const v1::WorkerDescription& description) {
   }
   text +=
       "faults\n"
-      "  segv@job=N[,times=K]        a memory fault in job N, the first K times it runs\n"
-      "  kill@job=N[,times=K]        SIGKILL in job N\n"
-      "  throw@job=N[,times=K]       an exception in job N\n"
-      "  KIND@worker=N[,after=T]     in the next job that worker N begins, T after the start\n";
+      "  segv@job=N[,times=K]       a memory fault in job N, the first K times it runs\n"
+      "  kill@job=N[,times=K]       SIGKILL in job N, likewise\n"
+      "  throw@job=N[,times=K]      an exception in job N, likewise\n"
+      "  segv@worker=N[,after=T]    SIGSEGV sent to worker N, T after all workers are ready\n"
+      "  kill@worker=N[,after=T]    SIGKILL sent to it, likewise\n"
+      "  throw@worker=N[,after=T]   an exception in the next job that worker N begins after T\n";
   return text;
 }
 

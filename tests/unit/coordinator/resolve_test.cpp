@@ -135,7 +135,19 @@ TEST(ResolveTest, TheListShowsSettingsWithDefaultsAndRanges) {
                         "  plain        does nothing\n"
                         "models\n"));
   EXPECT_THAT(list, testing::HasSubstr("  processes "));
-  EXPECT_THAT(list, testing::HasSubstr("  segv@job=N[,times=K] "));
+  // Where a fault comes from differs: in the job itself, or from outside as a signal.
+  EXPECT_THAT(list,
+              testing::EndsWith(
+                  "faults\n"
+                  "  segv@job=N[,times=K]       a memory fault in job N, the first K times it "
+                  "runs\n"
+                  "  kill@job=N[,times=K]       SIGKILL in job N, likewise\n"
+                  "  throw@job=N[,times=K]      an exception in job N, likewise\n"
+                  "  segv@worker=N[,after=T]    SIGSEGV sent to worker N, T after all "
+                  "workers are ready\n"
+                  "  kill@worker=N[,after=T]    SIGKILL sent to it, likewise\n"
+                  "  throw@worker=N[,after=T]   an exception in the next job that worker N "
+                  "begins after T\n"));
 }
 
 TEST(ResolveTest, ControlCharactersOfADescriptionStayOffTheTerminal) {
