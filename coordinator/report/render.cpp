@@ -148,13 +148,22 @@ std::string signal_name(std::uint32_t signal) {
 }
 
 std::string cause_words(const v1::WorkerExit& exit) {
-  const std::string verdict = shown(exit.verdict());
   if (exit.verdict() == "signalled" && exit.has_signal()) return signal_name(exit.signal());
   if (exit.verdict() == "exited" && exit.has_exit_code()) {
     return fmt::format("exited with code {}{}", exit.exit_code(),
                        exit.exit_code() == 0 ? " without a goodbye" : "");
   }
-  return verdict;
+  return shown(exit.verdict());
+}
+
+// The supervisor's words for what cause_words() says already.
+bool repeats_cause(const v1::WorkerExit& exit) {
+  if (exit.verdict() == "signalled") {
+    return exit.reason() ==
+           fmt::format("killed by signal {} ({})", exit.signal(), signal_name(exit.signal()));
+  }
+  return exit.verdict() == "exited" &&
+         exit.reason() == fmt::format("exited with code {} without goodbye", exit.exit_code());
 }
 
 std::string crash_line(const v1::WorkerExit& exit, const std::string& name, bool several) {
@@ -163,7 +172,9 @@ std::string crash_line(const v1::WorkerExit& exit, const std::string& name, bool
   if (several) text += fmt::format(" (repetition {})", exit.repetition());
   text += ": " + cause_words(exit);
   if (!exit.fault_address().empty()) text += " at " + shown(exit.fault_address());
-  if (!exit.reason().empty()) text += fmt::format(" ({})", shown(exit.reason()));
+  if (!exit.reason().empty() && !repeats_cause(exit)) {
+    text += fmt::format(" ({})", shown(exit.reason()));
+  }
   if (exit.has_job()) {
     text += fmt::format(", job {}", whole(exit.job()));
   } else if (exit.suspects_size() > 0) {

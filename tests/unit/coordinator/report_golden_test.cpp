@@ -114,6 +114,7 @@ void add_crash(v1::ModelReport& model, int repetition, double radius, double los
   exit.set_incarnation(1);
   exit.set_verdict("signalled");
   exit.set_signal(11);
+  exit.set_reason("killed by signal 11 (SIGSEGV)");
   exit.set_job(20);
   exit.set_detected_after_seconds(0.0021);
   exit.set_recovered_after_seconds(0.0187);
@@ -265,6 +266,22 @@ TEST(ReportTextTest, ColourAddsNothingButStyle) {
     colored.erase(at, colored.find('m', at) - at + 1);
   }
   EXPECT_EQ(plain, colored);
+}
+
+TEST(ReportTextTest, ACrashNamesItsCauseOnceAndKeepsAnyOtherReason) {
+  v1::RunReport report = four_models(1);
+  add_crash(*report.mutable_models(3), 1, 0.25, 1, 1);
+  v1::WorkerExit& exit = *report.mutable_models(3)->mutable_exits(0);
+  const auto text = [&report] { return render_text(report, false); };
+  EXPECT_THAT(text(), HasSubstr(": SIGSEGV at 0xbad, job 20"));
+  exit.set_reason("out of memory");
+  EXPECT_THAT(text(), HasSubstr(": SIGSEGV at 0xbad (out of memory), job 20"));
+  exit.clear_fault_address();
+  exit.clear_signal();
+  exit.set_verdict("exited");
+  exit.set_exit_code(3);
+  exit.set_reason("exited with code 3 without goodbye");
+  EXPECT_THAT(text(), HasSubstr(": exited with code 3, job 20"));
 }
 
 TEST(ReportTextTest, AnEmptyReportStillRenders) {
