@@ -8,11 +8,13 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <bulkhead/base/check.hpp>
 #include <bulkhead/wire/codec.hpp>
 #include <bulkhead/wire/text.hpp>
 #include <cerrno>
 #include <csignal>
+#include <cstring>
 #include <utility>
 
 #include "cli/options.hpp"
@@ -24,6 +26,8 @@ namespace {
 
 constexpr auto kHandshake = std::chrono::seconds(20);
 constexpr auto kProgressEvery = std::chrono::milliseconds(100);
+// What the epoll set's other descriptors carry; worker 0 does not exist.
+constexpr std::uint64_t kNotALifeline = 0;
 constexpr int kMessagesPerTurn = 1000;  // so that exits and signals get their turn
 
 std::string random_bytes(std::size_t count) {
@@ -76,6 +80,7 @@ struct Coordinator::WorkerRecord {
   base::UniqueFd lifeline;
   std::string token;
   bool was_ready = false;
+  std::optional<base::TimePoint> marked_at;  // its crash handler spoke
 };
 
 Coordinator::Coordinator(const Environment& environment, const RunSettings& settings)
@@ -98,6 +103,7 @@ Coordinator::Coordinator(const Environment& environment, const RunSettings& sett
   for (const int fd : {environment.host.event_fd(), environment.interrupts.fd()}) {
     epoll_event event{};
     event.events = EPOLLIN;
+    event.data.u64 = kNotALifeline;
     BULKHEAD_CHECK(epoll_ctl(events_.get(), EPOLL_CTL_ADD, fd, &event) == 0, "epoll_ctl: errno {}",
                    errno);
   }
@@ -142,10 +148,30 @@ void Coordinator::wait_for_events() {
   if (settings_.progress && !ending_) consider(progress_at_ + kProgressEvery);
   base::Duration timeout(-1);
   if (until) timeout = std::max(*until - now, base::Duration(0));
-  environment_.router.wait(events_.get(), timeout);
+  if (environment_.router.wait(events_.get(), timeout).descriptor) note_crash_marks();
   if (settings_.progress && !ending_ && base::Clock::now() >= progress_at_ + kProgressEvery) {
     progress_at_ = base::Clock::now();
     settings_.progress(dispatch_->ledger().final_count(), dispatch_->known_jobs());
+  }
+}
+
+// A crash handler says so on the lifeline, long before the kernel has taken its process apart: this
+// is when the crash is known. What it was is learnt from the page and from the exit.
+void Coordinator::note_crash_marks() {
+  std::array<epoll_event, 64> events{};
+  const int count = epoll_wait(events_.get(), events.data(), static_cast<int>(events.size()), 0);
+  const base::TimePoint now = base::Clock::now();
+  for (int i = 0; i < count; ++i) {
+    const std::uint64_t packed = events[static_cast<std::size_t>(i)].data.u64;
+    if (packed == kNotALifeline) continue;
+    const auto record = workers_.find({static_cast<std::uint32_t>(packed >> 32),
+                                       static_cast<std::uint32_t>(packed & 0xffffffff)});
+    if (record == workers_.end() || record->second.marked_at || !record->second.lifeline) continue;
+    char mark = 0;
+    // Nothing but the mark ever comes this way; 0 is the end of file of a worker that is gone.
+    if (recv(record->second.lifeline.get(), &mark, 1, MSG_DONTWAIT) == 1) {
+      record->second.marked_at = now;
+    }
   }
 }
 
@@ -281,15 +307,17 @@ void Coordinator::worker_exited(HostExited&& exited) {
   if (end.verdict != "finished") {
     exit.set_stderr_tail(wire::printable(exited.stderr_tail, 4096, true));
   }
-  base::TimePoint died = exited.detected;
+  const base::TimePoint detected =
+      std::min(record.marked_at.value_or(exited.detected), exited.detected);
+  base::TimePoint died = detected;
   if (end.is_crash) {
     if (snapshot.has_fatal && snapshot.fatal.si_code > 0) {
       exit.set_fault_address(fmt::format("{:#x}", snapshot.fatal.address));
     }
     const base::TimePoint stamp{base::Duration(snapshot.fault_stamp_ns)};
-    if (snapshot.fault_stamp_ns > 0 && stamp <= exited.detected) {
+    if (snapshot.fault_stamp_ns > 0 && stamp <= detected) {
       died = stamp;
-      exit.set_detected_after_seconds(base::to_seconds(exited.detected - stamp));
+      exit.set_detected_after_seconds(base::to_seconds(detected - stamp));
     }
   }
   if (ending_ || dispatch_->finished() || !record.was_ready) {
@@ -467,6 +495,13 @@ void Coordinator::launch(WorkerKey key) {
   dispatch_->fill_boot(boot);
   if (const auto written = wire::write_boot(record.lifeline.get(), boot); !written) {
     return failed(written.error().text);
+  }
+
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLET;  // its end of file stays: told once is enough
+  event.data.u64 = (static_cast<std::uint64_t>(key.worker) << 32) | key.incarnation;
+  if (epoll_ctl(events_.get(), EPOLL_CTL_ADD, record.lifeline.get(), &event) != 0) {
+    return failed(fmt::format("epoll_ctl: {}", std::strerror(errno)));
   }
 
   LaunchSpec spec;

@@ -88,6 +88,7 @@ class Coordinator {
   void end_when_finished();
   void perform_actions();
 
+  void note_crash_marks();
   void take_message(const transport::Message& message);
   void take_hello(WorkerKey key, const v1::Hello& hello);
   void launch(WorkerKey key);

@@ -5,12 +5,14 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <ucontext.h>
 #include <unistd.h>
 
 #include <bulkhead/base/check.hpp>
 #include <bulkhead/base/clock.hpp>
 #include <bulkhead/sched/scheduler.hpp>
+#include <bulkhead/wire/codec.hpp>
 #include <cerrno>
 #include <ctime>
 
@@ -98,6 +100,10 @@ void on_fatal_signal(int signal_number, siginfo_t* info, void* context) {
   }
   fatal.frame_count = walk_frames(registers, fatal.frames.data());
   fatal.complete.store(1, std::memory_order_release);  // pairs with snapshot()
+
+  // Wakes the coordinator now: taking this process apart may take the kernel milliseconds.
+  const char mark = '!';
+  static_cast<void>(!send(wire::kLifelineFd, &mark, 1, MSG_NOSIGNAL | MSG_DONTWAIT));
 
   signal(signal_number, SIG_DFL);
   // A fault of the hardware happens again on return and then kills; a sent signal would not.
