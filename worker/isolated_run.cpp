@@ -33,12 +33,12 @@ void IsolatedRun::on_message(v1::ToWorker&& message) {
       received_.fetch_add(static_cast<std::uint64_t>(jobs->size()), std::memory_order_relaxed);
       for (v1::Job& job : *jobs) {
         const sched::Tag tag = job.index();
-        scheduler_.go([this, owned = std::move(job)]() mutable { run_job(std::move(owned)); }, tag);
+        scheduler_.go([this, owned = std::move(job)] { run_job(owned); }, tag);
       }
       break;
     }
     case v1::ToWorker::kOpenSource: {
-      const auto open = message.open_source();
+      const auto& open = message.open_source();
       for (std::uint32_t i = 0; i < open.credit(); ++i) source_credit_.try_send(0);
       scheduler_.go([this, from = open.from()] { run_source(from); }, wire::kSourceJob);
       break;
@@ -102,7 +102,7 @@ bool IsolatedRun::quiescent() {
   return received_.load(std::memory_order_acquire) == ended_.load(std::memory_order_acquire);
 }
 
-void IsolatedRun::run_job(v1::Job job) {
+void IsolatedRun::run_job(const v1::Job& job) {
   begun_.fetch_add(1, std::memory_order_relaxed);
   if (draining_.load(std::memory_order_relaxed)) {
     ended_.fetch_add(1, std::memory_order_release);

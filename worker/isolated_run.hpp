@@ -28,7 +28,7 @@ class IsolatedRun final : public LinkHandler {
   bool quiescent() override;
 
  private:
-  void run_job(v1::Job job);
+  void run_job(const v1::Job& job);
   void run_source(std::uint64_t from);
   void run_reduce(std::uint64_t jobs);
   void pseudo_failed(bool reduce, const std::string& error);

@@ -32,7 +32,7 @@ inline zmq::message_t owned_message(std::string bytes) {
         delete spent;
       },
       owner.get());
-  owner.release();
+  static_cast<void>(owner.release());  // the message frees it
   return message;
 }
 
