@@ -33,7 +33,13 @@ Supervisor::Worker* Supervisor::find(WorkerKey key) {
 }
 
 void Supervisor::start(base::TimePoint now) {
+  last_tick_ = now;
   for (std::uint32_t worker = 1; worker <= settings_.workers; ++worker) launch(worker, now);
+}
+
+void Supervisor::set_deadline(Worker& worker, base::Duration time, base::TimePoint now) {
+  worker.deadline = now + time;
+  worker.deadline_set_at = now;
 }
 
 void Supervisor::launch(std::uint32_t worker, base::TimePoint now) {
@@ -42,11 +48,11 @@ void Supervisor::launch(std::uint32_t worker, base::TimePoint now) {
                  to_string(entry.state));
   ++entry.incarnation;
   entry.state = WorkerState::kLaunching;
-  entry.deadline = now + settings_.launch_deadline;
+  set_deadline(entry, settings_.launch_deadline, now);
   entry.restart_at.reset();
   entry.said_goodbye = false;
   entry.terminated = false;
-  entry.condemned.clear();
+  entry.condemned.reset();
   actions_.push_back(LaunchWorker{{worker, entry.incarnation}});
 }
 
@@ -54,18 +60,20 @@ void Supervisor::launched(WorkerKey key, base::TimePoint now) {
   Worker* worker = find(key);
   if (worker == nullptr || worker->state != WorkerState::kLaunching) return;
   worker->state = WorkerState::kHandshaking;
-  worker->deadline = now + settings_.handshake_deadline;
+  worker->deadline.reset();
   // It slipped in while the run was ending, or was condemned before there was a process to kill.
-  if (draining_ || !worker->condemned.empty()) {
-    if (worker->condemned.empty()) worker->condemned = drain_reason_;
+  if (draining_ && !worker->condemned) worker->condemned = drain_reason_;
+  if (worker->condemned) {
     actions_.push_back(KillWorker{key});
+  } else {
+    set_deadline(*worker, settings_.handshake_deadline, now);
   }
 }
 
 bool Supervisor::hello(WorkerKey key, base::TimePoint now) {
   Worker* worker = find(key);
   // Hello may overtake the launcher's word that the process exists.
-  if (worker == nullptr || !worker->condemned.empty() ||
+  if (worker == nullptr || worker->condemned ||
       (worker->state != WorkerState::kLaunching && worker->state != WorkerState::kHandshaking)) {
     return false;
   }
@@ -81,7 +89,7 @@ void Supervisor::goodbye(WorkerKey key) {
 
 void Supervisor::condemn(WorkerKey key, const std::string& reason) {
   Worker* worker = find(key);
-  if (worker == nullptr || !worker->condemned.empty()) return;
+  if (worker == nullptr || worker->condemned) return;
   worker->condemned = reason;
   worker->deadline.reset();
   actions_.push_back(KillWorker{key});
@@ -106,11 +114,11 @@ WorkerEnd Supervisor::exited(WorkerKey key, std::optional<int> exit_code, std::o
   WorkerEnd end;
   end.key = key;
   end.state = worker->state;
-  const bool ours = signal && (!worker->condemned.empty() || worker->terminated) &&
+  const bool ours = signal && (worker->condemned || worker->terminated) &&
                     (*signal == SIGKILL || *signal == SIGTERM);
   if (ours) {
     end.verdict = "killed by us";
-    end.reason = worker->condemned.empty() ? "it did not drain in time" : worker->condemned;
+    end.reason = worker->condemned.value_or("it did not drain in time");
   } else if (exit_code == 0 && worker->said_goodbye) {
     end.verdict = "finished";
   } else if (exit_code) {
@@ -146,7 +154,7 @@ void Supervisor::after_end(std::uint32_t worker, bool fruitful, const std::strin
   }
   if (entry.barren <= 1) return launch(worker, now);  // the first restart is immediate
   base::Duration backoff = settings_.first_backoff;
-  for (std::uint32_t i = 2; i < entry.barren; ++i) backoff *= 2;
+  for (std::uint32_t i = 2; i < entry.barren && backoff < settings_.most_backoff; ++i) backoff *= 2;
   backoff = std::min(backoff, settings_.most_backoff);
   // Full jitter: workers that died together do not come back together.
   entry.restart_at = now + base::Duration(static_cast<std::int64_t>(
@@ -156,15 +164,15 @@ void Supervisor::after_end(std::uint32_t worker, bool fruitful, const std::strin
 void Supervisor::drain(const std::string& reason, base::TimePoint now) {
   if (draining_) return;
   draining_ = true;
-  drain_reason_ = reason;
+  drain_reason_ = reason.empty() ? "the run is over" : reason;
   for (auto& [number, worker] : workers_) {
     worker.restart_at.reset();
     switch (worker.state) {
       case WorkerState::kReady:
-        start_draining(number, now);
+        if (!worker.condemned) start_draining(number, now);
         break;
       case WorkerState::kHandshaking:  // it has nothing to drain
-        condemn({number, worker.incarnation}, reason);
+        condemn({number, worker.incarnation}, drain_reason_);
         break;
       case WorkerState::kLaunching:  // killed as soon as it exists: launched()
       case WorkerState::kDraining:
@@ -177,23 +185,24 @@ void Supervisor::drain(const std::string& reason, base::TimePoint now) {
 void Supervisor::start_draining(std::uint32_t number, base::TimePoint now) {
   Worker& worker = workers_[number];
   worker.state = WorkerState::kDraining;
-  worker.deadline = now + settings_.drain_deadline;
+  set_deadline(worker, settings_.drain_deadline, now);
   actions_.push_back(DrainWorker{{number, worker.incarnation}});
 }
 
 void Supervisor::kill_all(const std::string& reason) {
   draining_ = true;
-  drain_reason_ = reason;
+  drain_reason_ = reason.empty() ? "the run is over" : reason;
   for (auto& [number, worker] : workers_) {
     worker.restart_at.reset();
-    if (worker.state != WorkerState::kExited) condemn({number, worker.incarnation}, reason);
+    if (worker.state != WorkerState::kExited) condemn({number, worker.incarnation}, drain_reason_);
   }
 }
 
 void Supervisor::tick(base::TimePoint now) {
   if (last_tick_ && now - *last_tick_ > settings_.own_lag) {
     for (auto& [number, worker] : workers_) {
-      if (worker.deadline) *worker.deadline += now - *last_tick_;
+      if (!worker.deadline) continue;
+      *worker.deadline += now - std::max(*last_tick_, worker.deadline_set_at);
     }
   }
   last_tick_ = now;
@@ -211,7 +220,7 @@ void Supervisor::tick(base::TimePoint now) {
       case WorkerState::kDraining:
         if (!worker.terminated) {
           worker.terminated = true;
-          worker.deadline = now + settings_.term_deadline;
+          set_deadline(worker, settings_.term_deadline, now);
           actions_.push_back(TerminateWorker{key});
         } else {
           condemn(key, "it did not drain in time");
@@ -233,6 +242,8 @@ std::optional<base::TimePoint> Supervisor::next_deadline() const {
   for (const auto& [number, worker] : workers_) {
     consider(worker.deadline);
     consider(worker.restart_at);
+    // Often enough that a tick which comes late can only mean that we were paused.
+    if (worker.deadline && last_tick_) consider(*last_tick_ + settings_.own_lag / 2);
   }
   return next;
 }

@@ -36,7 +36,8 @@ struct SupervisorSettings {
   base::Duration most_backoff = std::chrono::seconds(5);
   std::uint32_t barren_limit = 5;  // deaths in a row that brought nothing, then given up
   // A tick later than this after the one before says that the coordinator itself was paused: no
-  // deadline may count that time.
+  // deadline may count that time. While there is a deadline, next_deadline() asks for ticks twice
+  // as often, so that a loop which merely had nothing to do is never taken for a paused one.
   base::Duration own_lag = std::chrono::milliseconds(500);
   std::uint64_t seed = 1;
 };
@@ -80,7 +81,7 @@ class Supervisor {
   // `fruitful`: this incarnation finished a job, or a job was blamed for its death.
   WorkerEnd exited(WorkerKey key, std::optional<int> exit_code, std::optional<int> signal,
                    bool fruitful, base::TimePoint now);
-  // The run is over (or interrupted, with a reason): no restarts, every worker drains.
+  // The run is over (without a reason) or interrupted (with one): no restarts, every worker drains.
   void drain(const std::string& reason, base::TimePoint now);
   void kill_all(const std::string& reason);
   void tick(base::TimePoint now);
@@ -102,15 +103,17 @@ class Supervisor {
     WorkerState state = WorkerState::kExited;
     std::uint32_t incarnation = 0;
     std::optional<base::TimePoint> deadline;
+    base::TimePoint deadline_set_at;
     std::optional<base::TimePoint> restart_at;  // while exited
     std::uint32_t barren = 0;
     bool given_up = false;
     bool said_goodbye = false;
-    bool terminated = false;  // SIGTERM was sent
-    std::string condemned;    // why we kill it
+    bool terminated = false;               // SIGTERM was sent
+    std::optional<std::string> condemned;  // why we kill it
   };
 
   Worker* find(WorkerKey key);
+  static void set_deadline(Worker& worker, base::Duration time, base::TimePoint now);
   void launch(std::uint32_t worker, base::TimePoint now);
   void after_end(std::uint32_t worker, bool fruitful, const std::string& what, base::TimePoint now);
   void start_draining(std::uint32_t worker, base::TimePoint now);

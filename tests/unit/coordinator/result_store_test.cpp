@@ -1,0 +1,91 @@
+// Results in memory up to a limit, beyond it in a file that nobody can find.
+#include "dispatch/result_store.hpp"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <random>
+
+namespace bulkhead::coordinator {
+namespace {
+
+class ResultStoreTest : public testing::Test {
+ protected:
+  ResultStoreTest() {
+    directory_ = testing::TempDir() + "results-XXXXXX";
+    EXPECT_NE(mkdtemp(directory_.data()), nullptr);
+  }
+  ~ResultStoreTest() override {
+    EXPECT_TRUE(std::filesystem::is_empty(directory_)) << "the file is unlinked at once";
+    std::filesystem::remove_all(directory_);
+  }
+  std::string directory_;
+};
+
+TEST_F(ResultStoreTest, KeepsInMemoryUpToTheLimit) {
+  ResultStore store(directory_, 10);
+  store.put(5, "12345");
+  store.put(0, "67890");
+  EXPECT_EQ(store.spilled_bytes(), 0u);
+  EXPECT_EQ(*store.get(5), "12345");
+  EXPECT_EQ(*store.get(0), "67890");
+  EXPECT_FALSE(store.has(1));
+  EXPECT_FALSE(store.has(6));
+  EXPECT_EQ(store.size_of(5), 5u);
+}
+
+TEST_F(ResultStoreTest, SpillsBeyondTheLimitAndReadsBack) {
+  ResultStore store(directory_, 1000);
+  std::mt19937 random(7);
+  std::vector<std::string> expected(500);
+  std::size_t total = 0;
+  for (std::size_t job = 0; job < expected.size(); ++job) {
+    expected[job].resize(random() % 200);
+    for (char& c : expected[job]) c = static_cast<char>(random());
+    total += expected[job].size();
+    store.put(job, expected[job]);
+  }
+  EXPECT_GE(store.spilled_bytes(), total - 1000);
+  for (std::size_t job = expected.size(); job-- > 0;) {
+    const auto bytes = store.get(job);
+    ASSERT_TRUE(bytes) << bytes.error().text;
+    EXPECT_EQ(*bytes, expected[job]) << job;
+    EXPECT_EQ(store.size_of(job), expected[job].size());
+  }
+}
+
+TEST_F(ResultStoreTest, ALargeResultSpillsAndSmallOnesStillFitInMemory) {
+  ResultStore store(directory_, 100);
+  store.put(0, std::string(1 << 20, 'x'));
+  EXPECT_EQ(store.spilled_bytes(), 1u << 20);
+  store.put(1, "small");
+  EXPECT_EQ(store.spilled_bytes(), 1u << 20);
+  EXPECT_EQ(*store.get(1), "small");
+  EXPECT_EQ(store.get(0)->size(), 1u << 20);
+}
+
+TEST_F(ResultStoreTest, AnEmptyResultIsAResult) {
+  ResultStore store(directory_, 0);
+  store.put(0, "");
+  EXPECT_TRUE(store.has(0));
+  EXPECT_EQ(*store.get(0), "");
+}
+
+TEST_F(ResultStoreTest, WithoutRoomOnDiskResultsStayInMemory) {
+  ResultStore store(directory_ + "/missing", 4);
+  store.put(0, "beyond the limit");
+  store.put(1, "and more");
+  EXPECT_EQ(store.spilled_bytes(), 0u);
+  EXPECT_EQ(*store.get(0), "beyond the limit");
+  EXPECT_EQ(*store.get(1), "and more");
+}
+
+TEST_F(ResultStoreTest, ASecondResultOfAJobIsRefused) {
+  ResultStore store(directory_, 100);
+  store.put(0, "");
+  EXPECT_DEATH(store.put(0, ""), "job 0 has a result already");
+  EXPECT_DEATH(static_cast<void>(store.get(1)), "job 1 has no result");
+}
+
+}  // namespace
+}  // namespace bulkhead::coordinator
