@@ -1,4 +1,4 @@
-// LocalHost: see local_host.hpp. Every source of news is in one epoll set, which is the event_fd:
+// LocalHost: see local_host.hpp. Every source of news is in one EventSet, which is the event_fd:
 // the launcher's socket and pidfd, each worker's pidfd and pipes, and a timer for the few waits
 // that have a bound. A worker's HostExited needs three things: its pidfd was readable (when), its
 // cause came (why: from the launcher, or from our own waitid once its launcher is dead), its output
@@ -6,25 +6,22 @@
 #include "host/local_host.hpp"
 
 #include <bulkhead/v1/launcher.pb.h>
-#include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
-#include <sys/epoll.h>
 #include <sys/prctl.h>
-#include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <bulkhead/base/check.hpp>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <map>
 #include <set>
 
+#include "host/event_set.hpp"
 #include "host/launcher_link.hpp"
 #include "host/processes.hpp"
+#include "host/strays.hpp"
 #include "host/watched_worker.hpp"
 
 namespace bulkhead::coordinator {
@@ -39,25 +36,6 @@ constexpr auto kFinishLimit = 5s;         // for the launcher's own shutdown
 constexpr auto kStrayLimit = 2s;          // for killed processes to end
 constexpr int kLauncherFailureLimit = 3;  // launchers in a row that never worked
 
-// What an epoll entry is about: a worker's number (0: the host) and one of its descriptors.
-enum class Source : std::uint64_t { kSocket, kLauncher, kTimer, kPidfd, kOut, kErr };
-constexpr std::uint64_t tag(std::uint64_t number, Source source) {
-  return number << 8 | static_cast<std::uint64_t>(source);
-}
-
-Error launch_error(const WatchedWorker& worker, int error_number) {
-  Code code = Code::kIoError;
-  if (error_number == ENOENT || error_number == ENOTDIR) code = Code::kNotFound;
-  if (error_number == EACCES || error_number == EPERM) code = Code::kPermissionDenied;
-  if (error_number == ENOEXEC) code = Code::kInvalidArgument;
-  if (error_number == EAGAIN || error_number == ENOMEM || error_number == EMFILE ||
-      error_number == ENFILE)
-    code = Code::kResourceExhausted;
-  return {code,
-          fmt::format("worker {} cannot be started from '{}': {}", worker.key.worker,
-                      worker.spec ? worker.spec->executable : "", std::strerror(error_number))};
-}
-
 class LocalHost final : public Host {
  public:
   LocalHost(std::string run_directory, std::string launcher_executable)
@@ -67,7 +45,7 @@ class LocalHost final : public Host {
   Result<void> start();
   pid_t launcher() const { return link_ ? link_->pid() : -1; }
 
-  int event_fd() const override { return epoll_.get(); }
+  int event_fd() const override { return watched_.fd(); }
   Result<void> launch(LaunchSpec spec) override;
   std::vector<HostEvent> take_events() override;
   void signal(WorkerKey key, int signal_number) override;
@@ -96,11 +74,9 @@ class LocalHost final : public Host {
   void emit_exit(WatchedWorker& worker);
   void arm_timer();
 
-  // Strays.
-  void kill_strays_here();
-  void end_strays(base::Duration patience);
+  // Children that are no strays.
+  std::set<pid_t> known_children() const;
 
-  void watch(int fd, std::uint64_t number, Source source, std::uint32_t events = EPOLLIN);
   Workers::iterator find(WorkerKey key);
   WatchedWorker* find_if(WorkerKey key, State state);
 
@@ -109,8 +85,7 @@ class LocalHost final : public Host {
   const std::string executable_;
   std::set<pid_t> spared_;  // children that the process had before
 
-  base::UniqueFd epoll_;
-  base::UniqueFd timer_;
+  EventSet watched_;
   std::unique_ptr<LauncherLink> link_;  // none once it can't be started, or after shutdown
   bool watching_writable_ = false;
   bool launcher_worked_ = false;
@@ -127,12 +102,7 @@ class LocalHost final : public Host {
 Result<void> LocalHost::start() {
   if (::prctl(PR_SET_CHILD_SUBREAPER, 1) != 0)
     return fail(Code::kIoError, "cannot become a subreaper: {}", std::strerror(errno));
-  epoll_ = base::UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
-  timer_ = base::UniqueFd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
-  if (!epoll_ || !timer_)
-    return fail(Code::kResourceExhausted, "no descriptors to watch workers with: {}",
-                std::strerror(errno));
-  watch(timer_.get(), 0, Source::kTimer);
+  if (auto opened = watched_.open(); !opened) return fail(opened.error());
   for (const Process& process : list_processes())
     if (process.parent == ::getpid()) spared_.insert(process.pid);
   return start_launcher();
@@ -144,7 +114,7 @@ std::vector<HostEvent> LocalHost::take_events() {
 }
 
 void LocalHost::shutdown() {
-  if (shutting_down_ || !epoll_) return;
+  if (shutting_down_ || !watched_.is_open()) return;
   shutting_down_ = true;
   if (link_) {
     v1::ToLauncher finish;
@@ -166,7 +136,7 @@ void LocalHost::shutdown() {
       emit_exit(worker);
     }
   workers_.clear();
-  end_strays(kStrayLimit);
+  end_own_strays(known_children(), kStrayLimit);
   arm_timer();
 }
 
@@ -181,8 +151,8 @@ Result<void> LocalHost::start_launcher() {
   link_ = std::move(*started);
   launcher_worked_ = false;
   watching_writable_ = false;
-  watch(link_->socket(), 0, Source::kSocket);
-  watch(link_->pidfd(), 0, Source::kLauncher);
+  watched_.add(link_->socket(), 0, Source::kSocket);
+  watched_.add(link_->pidfd(), 0, Source::kLauncher);
   if (!run_directory_.empty()) {
     v1::ToLauncher message;
     message.set_run_directory(run_directory_);
@@ -193,16 +163,8 @@ Result<void> LocalHost::start_launcher() {
 }
 
 void LocalHost::ask_for(WatchedWorker& worker) {
-  v1::ToLauncher message;
-  v1::Launch& launch = *message.mutable_launch();
-  launch.set_worker(worker.key.worker);
-  launch.set_incarnation(worker.key.incarnation);
-  launch.set_executable(worker.spec->executable);
-  for (const std::string& argument : worker.spec->arguments) launch.add_arguments(argument);
-  const int err = worker.err_writer.get();
-  std::vector<int> fds{worker.spec->lifeline.get(),
-                       worker.out_writer ? worker.out_writer.get() : err, err};
-  if (worker.crash_page) fds.push_back(worker.crash_page.get());
+  std::vector<int> fds;
+  const v1::ToLauncher message = launch_request(worker, fds);
   link_->send(message, std::move(fds));
   watch_writable();
 }
@@ -245,7 +207,7 @@ void LocalHost::on_launched(const v1::Launched& launched, std::vector<base::Uniq
   worker.crash_page.reset();
   worker.out_writer.reset();
   worker.err_writer.reset();
-  if (worker.pidfd) watch(worker.pidfd.get(), found->first, Source::kPidfd);
+  if (worker.pidfd) watched_.add(worker.pidfd.get(), found->first, Source::kPidfd);
   events_.emplace_back(HostLaunched{worker.key, worker.pid});
   if (worker.kill_wanted) kill_group(worker.key);
 }
@@ -261,17 +223,7 @@ void LocalHost::on_launch_failed(const v1::LaunchFailed& failed) {
 void LocalHost::on_cause(const v1::ChildExited& exited) {
   WatchedWorker* worker = find_if({exited.worker(), exited.incarnation()}, State::kHeld);
   if (worker == nullptr || worker->explained) return;
-  ChildEnd end;
-  end.pid = worker->pid;
-  end.code = exited.code();
-  end.status = exited.status();
-  end.usage = {.user_seconds = exited.user_seconds(),
-               .system_seconds = exited.system_seconds(),
-               .voluntary_switches = exited.voluntary_switches(),
-               .involuntary_switches = exited.involuntary_switches(),
-               .minor_faults = exited.minor_faults(),
-               .major_faults = exited.major_faults()};
-  worker->end = end;
+  worker->end = end_of(worker->pid, exited);
   worker->strays_killed = exited.strays_killed();
   worker->explained = base::Clock::now();
   if (!worker->detected) worker->detected = worker->explained;
@@ -291,7 +243,7 @@ void LocalHost::replace_launcher() {
     if (worker.kill_wanted && !worker.explained) ::kill(-worker.pid, SIGKILL);
     if (worker.detected && !worker.explained) collect_adopted(worker);
   }
-  end_strays(kStrayLimit);
+  end_own_strays(known_children(), kStrayLimit);
   while (!shutting_down_ && !link_ && launcher_failures_ < kLauncherFailureLimit)
     if (!start_launcher()) ++launcher_failures_;
   if (!link_ && launcher_error_.text.empty())
@@ -324,10 +276,7 @@ void LocalHost::watch_writable() {
   const bool wanted = link_->flush();
   if (wanted == watching_writable_) return;
   watching_writable_ = wanted;
-  epoll_event event{};
-  event.events = wanted ? EPOLLIN | EPOLLOUT : EPOLLIN;
-  event.data.u64 = tag(0, Source::kSocket);
-  ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, link_->socket(), &event);
+  watched_.watch_writable(link_->socket(), 0, Source::kSocket, wanted);
 }
 
 // --- workers ---
@@ -338,34 +287,12 @@ Result<void> LocalHost::launch(LaunchSpec spec) {
   if (find(spec.key) != workers_.end())
     return fail(Code::kInvalidArgument, "worker {} incarnation {} was launched before",
                 spec.key.worker, spec.key.incarnation);
-  std::size_t size = spec.executable.size();
-  for (const std::string& argument : spec.arguments) size += argument.size() + 8;
-  if (size > kMaxPacketBytes - 256)
-    return fail(Code::kTooLarge, "the command line of worker {} has {} bytes, at most {} fit",
-                spec.key.worker, size, kMaxPacketBytes - 256);
-
-  WatchedWorker worker;
-  worker.key = spec.key;
-  if (spec.capture_stdout) {
-    auto writer = worker.out.open();
-    if (!writer) return fail(writer.error());
-    worker.out_writer = std::move(*writer);
-  }
-  auto writer = worker.err.open();
-  if (!writer) return fail(writer.error());
-  worker.err_writer = std::move(*writer);
-  if (!spec.lifeline) spec.lifeline = base::UniqueFd(::open("/dev/null", O_RDWR | O_CLOEXEC));
-  if (spec.crash_page >= 0)
-    worker.crash_page = base::UniqueFd(::fcntl(spec.crash_page, F_DUPFD_CLOEXEC, 0));
-  if (!spec.lifeline || (spec.crash_page >= 0 && !worker.crash_page))
-    return fail(Code::kResourceExhausted, "no descriptors to launch worker {}: {}", spec.key.worker,
-                std::strerror(errno));
-  worker.spec = std::move(spec);
-
+  auto worker = prepare(std::move(spec));
+  if (!worker) return fail(worker.error());
   const std::uint64_t number = next_number_++;
-  WatchedWorker& kept = workers_.emplace(number, std::move(worker)).first->second;
-  if (kept.out_writer) watch(kept.out.fd(), number, Source::kOut);
-  watch(kept.err.fd(), number, Source::kErr);
+  WatchedWorker& kept = workers_.emplace(number, std::move(*worker)).first->second;
+  if (kept.out_writer) watched_.add(kept.out.fd(), number, Source::kOut);
+  watched_.add(kept.err.fd(), number, Source::kErr);
   ask_for(kept);
   return {};
 }
@@ -393,25 +320,14 @@ void LocalHost::kill_group(WorkerKey key) {
 std::optional<double> LocalHost::pss_bytes(WorkerKey key) const {
   for (const auto& [number, worker] : workers_) {
     if (worker.key != key || worker.pid == 0 || worker.detected) continue;
-    const std::string path = fmt::format("/proc/{}/smaps_rollup", worker.pid);
-    FILE* file = std::fopen(path.c_str(), "re");
-    if (file == nullptr) return std::nullopt;
-    char line[256];
-    std::optional<double> bytes;
-    double kibibytes = 0;
-    while (!bytes && std::fgets(line, sizeof line, file) != nullptr)
-      if (std::sscanf(line, "Pss: %lf kB", &kibibytes) == 1) bytes = kibibytes * 1024;
-    std::fclose(file);
-    return bytes;
+    return pss_bytes_of(worker.pid);
   }
   return std::nullopt;
 }
 
 void LocalHost::handle_ready(int timeout_ms) {
-  epoll_event ready[64];
-  const int count = ::epoll_wait(epoll_.get(), ready, 64, timeout_ms);
-  for (int i = 0; i < count; ++i)
-    on_ready(ready[i].data.u64 >> 8, static_cast<Source>(ready[i].data.u64 & 0xff));
+  for (const EventSet::Ready& ready : watched_.wait(timeout_ms))
+    on_ready(ready.number, ready.source);
   settle();
   arm_timer();
 }
@@ -432,7 +348,7 @@ void LocalHost::on_ready(std::uint64_t number, Source source) {
     case Source::kPidfd:
       if (worker == nullptr || worker->detected) return;
       worker->detected = base::Clock::now();
-      ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, worker->pidfd.get(), nullptr);
+      watched_.remove(worker->pidfd.get());
       return;
     case Source::kOut:
       if (worker != nullptr) worker->out.read_some();
@@ -475,21 +391,10 @@ void LocalHost::collect_adopted(WatchedWorker& worker) {
   }
   // Otherwise its launcher had reaped it, and the cause died with that launcher.
   worker.explained = base::Clock::now();
-  kill_strays_here();
+  kill_own_strays(known_children());
 }
 
-void LocalHost::emit_exit(WatchedWorker& worker) {
-  HostExited exited;
-  exited.key = worker.key;
-  if (worker.end && worker.end->code == CLD_EXITED) exited.exit_code = worker.end->status;
-  if (worker.end && worker.end->code != CLD_EXITED) exited.signal = worker.end->status;
-  exited.detected = worker.detected.value_or(base::Clock::now());
-  if (worker.end) exited.usage = worker.end->usage;
-  exited.output = worker.out.take();
-  exited.stderr_tail = worker.err.take();
-  exited.strays_killed = worker.strays_killed;
-  events_.emplace_back(std::move(exited));
-}
+void LocalHost::emit_exit(WatchedWorker& worker) { events_.emplace_back(exit_of(worker)); }
 
 // Wakes take_events() for the next bound, or at once for events that are already there.
 void LocalHost::arm_timer() {
@@ -500,58 +405,16 @@ void LocalHost::arm_timer() {
     if (!worker.explained && worker.detected) due = *worker.detected + kCauseLimit;
     if (due && (!next || *due < *next)) next = due;
   }
-  itimerspec setting{};
-  if (next || !events_.empty()) {
-    base::Duration wait = next && events_.empty() ? *next - base::Clock::now() : base::Duration(1);
-    wait = std::max(wait, base::Duration(1));
-    setting.it_value.tv_sec = static_cast<time_t>(wait / 1s);
-    setting.it_value.tv_nsec = static_cast<long>((wait % 1s).count());
-  }
-  ::timerfd_settime(timer_.get(), 0, &setting, nullptr);
+  if (!events_.empty()) return watched_.wake_after(base::Duration(0));
+  watched_.wake_after(next ? std::optional(*next - base::Clock::now()) : std::nullopt);
 }
 
-// --- strays: children of ours that are neither workers nor the launcher ---
-
-void LocalHost::kill_strays_here() {
+std::set<pid_t> LocalHost::known_children() const {
   std::set<pid_t> known = spared_;
   if (link_) known.insert(link_->pid());
   for (const auto& [number, worker] : workers_)
     if (worker.state == State::kAdopted && !worker.explained) known.insert(worker.pid);
-  const std::vector<Process> table = list_processes();
-  kill_strays([&known](pid_t pid) { return known.contains(pid); }, table);
-  for (const Process& process : table)
-    if (process.parent == ::getpid() && !known.contains(process.pid))
-      child_by_pid(process.pid, Collect::kReap);
-}
-
-// Kills strays, and those that they leave to us, until none is left. The wait is short: only what
-// hangs in the kernel survives a SIGKILL.
-void LocalHost::end_strays(base::Duration patience) {
-  const base::TimePoint deadline = base::Clock::now() + patience;
-  do {
-    kill_strays_here();
-    std::set<pid_t> known = spared_;
-    if (link_) known.insert(link_->pid());
-    for (const auto& [number, worker] : workers_)
-      if (worker.state == State::kAdopted && !worker.explained) known.insert(worker.pid);
-    base::UniqueFd stray;
-    for (const Process& process : list_processes())
-      if (process.parent == ::getpid() && !known.contains(process.pid)) {
-        stray = open_pidfd(process.pid);
-        break;
-      }
-    if (!stray) return;
-    pollfd waiting{stray.get(), POLLIN, 0};
-    ::poll(&waiting, 1, 50);
-  } while (base::Clock::now() < deadline);
-}
-
-void LocalHost::watch(int fd, std::uint64_t number, Source source, std::uint32_t events) {
-  epoll_event event{};
-  event.events = events;
-  event.data.u64 = tag(number, source);
-  BULKHEAD_CHECK(::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0, "fd {}: {}", fd,
-                 std::strerror(errno));
+  return known;
 }
 
 LocalHost::Workers::iterator LocalHost::find(WorkerKey key) {

@@ -10,6 +10,7 @@
 
 #include <cerrno>
 #include <charconv>
+#include <cstdio>
 #include <cstring>
 #include <string>
 #include <string_view>
@@ -98,6 +99,19 @@ std::vector<Process> list_processes() {
   }
   ::closedir(directory);
   return table;
+}
+
+std::optional<double> pss_bytes_of(pid_t pid) {
+  const std::string path = "/proc/" + std::to_string(pid) + "/smaps_rollup";
+  FILE* file = std::fopen(path.c_str(), "re");
+  if (file == nullptr) return std::nullopt;
+  char line[256];
+  std::optional<double> bytes;
+  double kibibytes = 0;
+  while (!bytes && std::fgets(line, sizeof line, file) != nullptr)
+    if (std::sscanf(line, "Pss: %lf kB", &kibibytes) == 1) bytes = kibibytes * 1024;
+  std::fclose(file);
+  return bytes;
 }
 
 unsigned kill_group_of(pid_t leader, const std::vector<Process>& table) {

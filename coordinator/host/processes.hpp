@@ -5,6 +5,7 @@
 
 #include <bulkhead/base/unique_fd.hpp>
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "host/host.hpp"
@@ -39,6 +40,8 @@ struct Process {
 // One reading of /proc. (/proc/PID/task/TID/children would be shorter, but kernels without
 // CONFIG_PROC_CHILDREN lack it.)
 std::vector<Process> list_processes();
+// Its share of the memory that it maps; nullopt when it is gone or the kernel does not say.
+std::optional<double> pss_bytes_of(pid_t pid);
 
 // SIGKILL to the group of `leader`, which the caller must not have reaped yet (so that its number
 // is still its own). Returns how many living members other than the leader were in it.

@@ -1,6 +1,8 @@
 // One worker as LocalHost sees it, from the wish to launch it to its HostExited.
 #pragma once
 
+#include <bulkhead/v1/launcher.pb.h>
+
 #include <optional>
 #include <string>
 #include <vector>
@@ -58,5 +60,15 @@ struct WatchedWorker {
   std::optional<ChildEnd> end;
   unsigned strays_killed = 0;
 };
+
+// Its pipes and descriptors, before the launcher is asked for it.
+Result<WatchedWorker> prepare(LaunchSpec spec);
+// What to ask the launcher for a worker in kAsked, with its descriptors, borrowed.
+v1::ToLauncher launch_request(const WatchedWorker& worker, std::vector<int>& fds);
+Error launch_error(const WatchedWorker& worker, int error_number);
+// A cause as the launcher tells it.
+ChildEnd end_of(pid_t pid, const v1::ChildExited& exited);
+// Takes the worker's output.
+HostExited exit_of(WatchedWorker& worker);
 
 }  // namespace bulkhead::coordinator
