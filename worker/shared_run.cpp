@@ -18,10 +18,9 @@ constexpr std::size_t kEnvelopeBytes = 1024;
 }  // namespace
 
 SharedRun::SharedRun(const v1::Boot& boot, const program::ErasedJobs& program,
-                     wire::CrashPage* page, sched::Scheduler& scheduler, Link& link)
+                     wire::CrashPage* page, sched::Scheduler&, Link& link)
     : boot_(boot),
       program_(program),
-      scheduler_(scheduler),
       link_(link),
       runner_(program, page),
       solo_(boot.solo_jobs().begin(), boot.solo_jobs().end()),

@@ -22,8 +22,10 @@ namespace bulkhead::worker {
 
 class SharedRun final : public LinkHandler {
  public:
+  // The arguments of IsolatedRun. All goroutines start from goroutines here: the scheduler is
+  // theirs.
   SharedRun(const v1::Boot& boot, const program::ErasedJobs& program, wire::CrashPage* page,
-            sched::Scheduler& scheduler, Link& link);
+            sched::Scheduler&, Link& link);
 
   // The main goroutine: source, jobs, reduce, answer; then sleeps until the process ends.
   void main();
@@ -57,7 +59,6 @@ class SharedRun final : public LinkHandler {
 
   const v1::Boot& boot_;
   const program::ErasedJobs& program_;
-  sched::Scheduler& scheduler_;
   Link& link_;
   JobRunner runner_;
 
