@@ -1,20 +1,14 @@
+// The loop and its steps. What is said to a worker stands in worker_talk.cpp, what a death costs
+// and what the run came to in accounting.cpp.
 #include "coordinator.hpp"
 
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 #include <sys/epoll.h>
-#include <sys/random.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
 
 #include <algorithm>
-#include <array>
 #include <bulkhead/base/check.hpp>
-#include <bulkhead/wire/codec.hpp>
-#include <bulkhead/wire/text.hpp>
 #include <cerrno>
 #include <csignal>
-#include <cstring>
 #include <utility>
 
 #include "cli/options.hpp"
@@ -24,36 +18,8 @@
 namespace bulkhead::coordinator {
 namespace {
 
-constexpr auto kHandshake = std::chrono::seconds(20);
 constexpr auto kProgressEvery = std::chrono::milliseconds(100);
-// What the epoll set's other descriptors carry; worker 0 does not exist.
-constexpr std::uint64_t kNotALifeline = 0;
 constexpr int kMessagesPerTurn = 1000;  // so that exits and signals get their turn
-
-std::string random_bytes(std::size_t count) {
-  std::string bytes(count, '\0');
-  BULKHEAD_CHECK(getrandom(bytes.data(), count, 0) == static_cast<ssize_t>(count),
-                 "getrandom: errno {}", errno);
-  return bytes;
-}
-
-// The time it takes says nothing about where the first difference is.
-bool equal_secrets(const std::string& a, const std::string& b) {
-  unsigned char difference = a.size() == b.size() ? 0 : 1;
-  for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
-    difference |= static_cast<unsigned char>(a[i] ^ b[i]);
-  }
-  return difference == 0;
-}
-
-double own_cpu_seconds() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& time) {
-    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6;
-  };
-  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-}
 
 DispatchSettings dispatch_settings(const Environment& environment, const RunSettings& settings) {
   DispatchSettings result;
@@ -68,20 +34,12 @@ DispatchSettings dispatch_settings(const Environment& environment, const RunSett
 SupervisorSettings supervisor_settings(const RunSettings& settings) {
   SupervisorSettings result;
   result.workers = settings.workers;
-  result.handshake_deadline = kHandshake;
+  result.handshake_deadline = kHandshakeDeadline;
   result.seed = settings.seed;
   return result;
 }
 
 }  // namespace
-
-struct Coordinator::WorkerRecord {
-  wire::CrashPageMapping page;
-  base::UniqueFd lifeline;
-  std::string token;
-  bool was_ready = false;
-  std::optional<base::TimePoint> marked_at;  // its crash handler spoke
-};
 
 Coordinator::Coordinator(const Environment& environment, const RunSettings& settings)
     : environment_(environment),
@@ -155,101 +113,11 @@ void Coordinator::wait_for_events() {
   }
 }
 
-// A crash handler says so on the lifeline, long before the kernel has taken its process apart: this
-// is when the crash is known. What it was is learnt from the page and from the exit.
-void Coordinator::note_crash_marks() {
-  std::array<epoll_event, 64> events{};
-  const int count = epoll_wait(events_.get(), events.data(), static_cast<int>(events.size()), 0);
-  const base::TimePoint now = base::Clock::now();
-  for (int i = 0; i < count; ++i) {
-    const std::uint64_t packed = events[static_cast<std::size_t>(i)].data.u64;
-    if (packed == kNotALifeline) continue;
-    const auto record = workers_.find({static_cast<std::uint32_t>(packed >> 32),
-                                       static_cast<std::uint32_t>(packed & 0xffffffff)});
-    if (record == workers_.end() || record->second.marked_at || !record->second.lifeline) continue;
-    char mark = 0;
-    // Nothing but the mark ever comes this way; 0 is the end of file of a worker that is gone.
-    if (recv(record->second.lifeline.get(), &mark, 1, MSG_DONTWAIT) == 1) {
-      record->second.marked_at = now;
-    }
-  }
-}
-
 void Coordinator::take_messages() {
   for (int i = 0; i < kMessagesPerTurn; ++i) {
     const auto message = environment_.router.receive();
     if (!message) return;
     take_message(*message);
-  }
-}
-
-void Coordinator::take_message(const transport::Message& message) {
-  const auto identity = wire::decode_identity(message.peer);
-  if (!identity || identity->run_id != run_id_) return;  // a stranger, or an earlier run's worker
-  const WorkerKey key{identity->worker, identity->incarnation};
-  const auto record = workers_.find(key);
-  if (record == workers_.end()) return;
-  ++messages_;
-  bytes_ += message.bytes.size();
-  auto decoded = wire::decode_to_coordinator(message.bytes);
-  if (!record->second.was_ready) {
-    // Nothing is believed, and nobody is condemned, before the token has been seen.
-    if (decoded && decoded->has_hello()) take_hello(key, decoded->hello());
-    return;
-  }
-  if (!supervisor_.is_current(key)) {
-    if (decoded && !ending_) dispatch_->late_message(key, std::move(*decoded));
-    return;
-  }
-  if (!decoded) return supervisor_.condemn(key, "protocol error: " + decoded.error().text);
-  if (decoded->has_goodbye()) {
-    supervisor_.goodbye(key);
-    record->second.lifeline.reset();  // its end of file lets the worker go
-    return;
-  }
-  if (const auto taken = dispatch_->message(key, std::move(*decoded)); !taken) {
-    supervisor_.condemn(key, "protocol error: it " + taken.error().text);
-  }
-}
-
-void Coordinator::take_hello(WorkerKey key, const v1::Hello& hello) {
-  WorkerRecord& record = workers_.at(key);
-  v1::ToWorker answer;
-  const auto reject = [&](v1::Code code, const std::string& text) {
-    answer.mutable_reject()->set_code(code);
-    answer.mutable_reject()->set_text(text);
-    send(key, answer);
-  };
-  if (!equal_secrets(hello.token(), record.token) || hello.worker() != key.worker ||
-      hello.incarnation() != key.incarnation) {
-    return reject(v1::CODE_UNAUTHENTICATED, "wrong token");
-  }
-  std::string mismatch;
-  if (hello.protocol() != wire::kProtocol) {
-    mismatch = fmt::format("it speaks protocol {}, this coordinator {}", hello.protocol(),
-                           wire::kProtocol);
-  } else if (hello.build_id() != wire::build_id()) {
-    mismatch = fmt::format("it was built from library {}, this coordinator from {}",
-                           wire::printable(hello.build_id(), 40), wire::build_id());
-  } else if (hello.program_digest() != settings_.program_digest) {
-    mismatch = fmt::format("its program {} has digest {}, not {}", settings_.program,
-                           wire::printable(hello.program_digest(), 40), settings_.program_digest);
-  }
-  if (!mismatch.empty()) {
-    reject(v1::CODE_VERSION_MISMATCH, mismatch);
-    return supervisor_.condemn(key, mismatch);
-  }
-  const base::TimePoint now = base::Clock::now();
-  if (!supervisor_.hello(key, now)) return reject(v1::CODE_UNAVAILABLE, "not expected any more");
-  record.was_ready = true;
-  answer.mutable_welcome();
-  send(key, answer);
-  dispatch_->worker_ready(key);
-  if (const auto waiting = awaiting_recovery_.find(key.worker);
-      waiting != awaiting_recovery_.end()) {
-    outcome_.exits[waiting->second].set_recovered_after_seconds(
-        base::to_seconds(now - died_at_[key.worker]));
-    awaiting_recovery_.erase(waiting);
   }
 }
 
@@ -263,97 +131,6 @@ void Coordinator::take_host_events() {
       worker_exited(std::move(std::get<HostExited>(event)));
     }
   }
-}
-
-void Coordinator::launch_failed(WorkerKey key, const std::string& why) {
-  const WorkerEnd end = supervisor_.launch_failed(key, why, base::Clock::now());
-  spdlog::warn("worker {}.{} was not launched: {}", key.worker, key.incarnation, why);
-  v1::WorkerExit& exit = outcome_.exits.emplace_back();
-  exit.set_worker(end.key.worker);
-  exit.set_incarnation(end.key.incarnation);
-  exit.set_verdict(end.verdict);
-  exit.set_reason(end.reason);
-  exit.set_repetition(settings_.repetition);
-  exit.set_state(to_string(end.state));
-}
-
-void Coordinator::worker_exited(HostExited&& exited) {
-  const WorkerKey key = exited.key;
-  const auto found = workers_.find(key);
-  if (found == workers_.end() || !supervisor_.is_current(key)) return;
-  WorkerRecord& record = found->second;
-  take_messages();  // what it said before it died is safe
-  const wire::CrashSnapshot snapshot = record.page.snapshot();
-  const base::TimePoint now = base::Clock::now();
-  const bool fruitful = snapshot.finished > 0 || !snapshot.running.empty();
-  const WorkerEnd end = supervisor_.exited(key, exited.exit_code, exited.signal, fruitful, now);
-  worker_cpu_seconds_ += exited.usage.user_seconds + exited.usage.system_seconds;
-
-  v1::WorkerExit exit;
-  if (end.is_crash) {
-    spdlog::info("worker {}.{} {} while {}", key.worker, key.incarnation, end.reason,
-                 to_string(end.state));
-  } else {
-    spdlog::debug("worker {}.{} {} {}", key.worker, key.incarnation, end.verdict, end.reason);
-  }
-  exit.set_worker(key.worker);
-  exit.set_incarnation(key.incarnation);
-  exit.set_verdict(end.verdict);
-  exit.set_reason(end.reason);
-  exit.set_repetition(settings_.repetition);
-  exit.set_state(to_string(end.state));
-  if (exited.signal) exit.set_signal(static_cast<std::uint32_t>(*exited.signal));
-  if (exited.exit_code) exit.set_exit_code(static_cast<std::uint32_t>(*exited.exit_code));
-  if (end.verdict != "finished") {
-    exit.set_stderr_tail(wire::printable(exited.stderr_tail, 4096, true));
-  }
-  const base::TimePoint detected =
-      std::min(record.marked_at.value_or(exited.detected), exited.detected);
-  base::TimePoint died = detected;
-  if (end.is_crash) {
-    if (snapshot.has_fatal && snapshot.fatal.si_code > 0) {
-      exit.set_fault_address(fmt::format("{:#x}", snapshot.fatal.address));
-    }
-    const base::TimePoint stamp{base::Duration(snapshot.fault_stamp_ns)};
-    if (snapshot.fault_stamp_ns > 0 && stamp <= detected) {
-      died = stamp;
-      exit.set_detected_after_seconds(base::to_seconds(detected - stamp));
-    }
-  }
-  if (ending_ || dispatch_->finished() || !record.was_ready) {
-    dispatch_->count_fired(key, snapshot);
-  } else {
-    record_loss(exit, key, snapshot, end);
-  }
-  if (end.verdict != "finished" && !ending_) {
-    awaiting_recovery_[key.worker] = outcome_.exits.size();
-    died_at_[key.worker] = died;
-  }
-  outcome_.exits.push_back(std::move(exit));
-  record.lifeline.reset();
-  record.page = {};
-}
-
-void Coordinator::record_loss(v1::WorkerExit& exit, WorkerKey key,
-                              const wire::CrashSnapshot& snapshot, const WorkerEnd& end) {
-  std::uint64_t others = 0;
-  for (const WorkerKey& other : supervisor_.ready()) {
-    others += dispatch_->at_risk(other, workers_.at(other).page.snapshot());
-  }
-  const Loss loss = dispatch_->worker_lost(
-      key, snapshot, end.is_crash,
-      fmt::format("{} in worker {}.{}", end.reason, key.worker, key.incarnation));
-  exit.set_lost_in_flight(static_cast<double>(loss.lost_in_flight));
-  exit.set_results_lost(static_cast<double>(loss.results_lost));
-  if (loss.job) exit.set_job(static_cast<double>(*loss.job));
-  for (const std::uint64_t job : loss.suspects) exit.add_suspects(static_cast<double>(job));
-  if (end.is_crash && loss.at_risk() > 0) {
-    exit.set_blast_radius(static_cast<double>(loss.at_risk()) /
-                          static_cast<double>(loss.at_risk() + others));
-  }
-  const double done = static_cast<double>(outcome_.service.count());
-  const double mean = done > 0 ? service_seconds_ / done : 0;
-  outcome_.work_lost_seconds += mean * static_cast<double>(loss.at_risk());
 }
 
 void Coordinator::take_interrupts() {
@@ -447,142 +224,6 @@ void Coordinator::perform_actions() {
       }
     }
   }
-}
-
-std::string Coordinator::identity(WorkerKey key) const {
-  return wire::encode_identity({run_id_, key.worker, key.incarnation});
-}
-
-void Coordinator::launch(WorkerKey key) {
-  spdlog::debug("launching worker {}.{} for {}", key.worker, key.incarnation,
-                to_string(settings_.model));
-  const auto failed = [&](const std::string& why) { launch_failed(key, why); };
-  int pair[2] = {-1, -1};
-  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
-    return failed(fmt::format("socketpair: {}", std::strerror(errno)));
-  }
-  WorkerRecord record;
-  record.lifeline = base::UniqueFd(pair[0]);
-  base::UniqueFd worker_end(pair[1]);
-  auto page = wire::CrashPageMapping::create();
-  if (!page) return failed(page.error().text);
-  record.page = std::move(*page);
-  record.token = random_bytes(32);
-
-  v1::Boot boot;
-  boot.set_protocol(wire::kProtocol);
-  boot.set_run_id(run_id_);
-  boot.set_worker(key.worker);
-  boot.set_incarnation(key.incarnation);
-  boot.set_token(record.token);
-  boot.set_run_directory(environment_.run_directory);
-  boot.set_socket_name(environment_.socket_name);
-  boot.set_model(settings_.model);
-  boot.set_processors(settings_.processors_per_worker);
-  boot.set_in_flight(std::max(1u, settings_.in_flight / settings_.workers));
-  boot.set_program(settings_.program);
-  for (const auto& [name, value] : settings_.settings) {
-    v1::Setting* setting = boot.add_settings();
-    setting->set_name(name);
-    setting->set_value(value);
-  }
-  for (const std::string& input : settings_.inputs) boot.add_inputs(input);
-  boot.set_checkpoint_seconds(settings_.checkpoint ? base::to_seconds(*settings_.checkpoint) : -1);
-  boot.set_max_attempts(settings_.max_attempts);
-  boot.set_max_message_bytes(wire::kMaxMessageBytes);
-  boot.set_handshake_seconds(base::to_seconds(kHandshake));
-  boot.set_seed(settings_.seed);
-  dispatch_->fill_boot(boot);
-  if (const auto written = wire::write_boot(record.lifeline.get(), boot); !written) {
-    return failed(written.error().text);
-  }
-
-  epoll_event event{};
-  event.events = EPOLLIN | EPOLLET;  // its end of file stays: told once is enough
-  event.data.u64 = (static_cast<std::uint64_t>(key.worker) << 32) | key.incarnation;
-  if (epoll_ctl(events_.get(), EPOLL_CTL_ADD, record.lifeline.get(), &event) != 0) {
-    return failed(fmt::format("epoll_ctl: {}", std::strerror(errno)));
-  }
-
-  LaunchSpec spec;
-  spec.key = key;
-  spec.executable = settings_.worker_executable;
-  spec.lifeline = std::move(worker_end);
-  spec.crash_page = record.page.fd();
-  workers_[key] = std::move(record);
-  if (const auto launched = environment_.host.launch(std::move(spec)); !launched) {
-    failed(launched.error().text);
-  }
-}
-
-void Coordinator::send(WorkerKey key, const v1::ToWorker& message) {
-  auto bytes = wire::encode(message);
-  if (!bytes) return supervisor_.condemn(key, bytes.error().text);
-  ++messages_;
-  bytes_ += bytes->size();
-  const auto sent = environment_.router.send(identity(key), std::move(*bytes));
-  // Unavailable: it is dead or dying, which the host tells with its cause.
-  if (!sent && sent.error().code != Code::kUnavailable && supervisor_.is_current(key)) {
-    supervisor_.condemn(key, sent.error().text);
-  }
-}
-
-RunOutcome Coordinator::outcome() {
-  const Ledger& ledger = dispatch_->ledger();
-  const LedgerCounts& counts = ledger.counts();
-  v1::Repetition& repetition = outcome_.repetition;
-  const bool complete = dispatch_->answer().has_value();
-  if (!complete && reason_.empty()) {
-    reason_ = supervisor_.gave_up_reason().empty() ? "every worker is gone"
-                                                   : supervisor_.gave_up_reason();
-  }
-  const base::TimePoint end = ended_at_.value_or(base::Clock::now());
-  const double wall = ready_at_ ? base::to_seconds(end - *ready_at_) : 0;
-  repetition.set_wall_seconds(wall);
-  repetition.set_startup_seconds(base::to_seconds(ready_at_.value_or(end) - started_at_));
-  repetition.set_cpu_seconds(worker_cpu_seconds_ + own_cpu_seconds() - coordinator_cpu_before_);
-  repetition.set_throughput_per_second(wall > 0 ? static_cast<double>(counts.done) / wall : 0);
-  repetition.set_messages(static_cast<double>(messages_));
-  repetition.set_bytes(static_cast<double>(bytes_));
-  repetition.set_complete(complete);
-  if (outcome_.service.count() > 0) {
-    repetition.set_service_median_seconds(outcome_.service.percentile(0.5));
-  }
-  v1::Jobs* jobs = repetition.mutable_jobs();
-  jobs->set_total(static_cast<double>(ledger.size()));
-  jobs->set_done(static_cast<double>(counts.done));
-  jobs->set_failed(static_cast<double>(counts.failed));
-  jobs->set_quarantined(static_cast<double>(counts.quarantined));
-  jobs->set_retried(static_cast<double>(counts.retried));
-  jobs->set_lost_in_flight(static_cast<double>(counts.lost_in_flight));
-  jobs->set_results_lost(static_cast<double>(counts.results_lost));
-  jobs->set_duplicates(static_cast<double>(counts.duplicates));
-  for (const JobNote& note : ledger.notes()) {
-    const JobEntry& entry = ledger.at(note.job);
-    v1::JobNote* out = jobs->add_notes();
-    out->set_job(static_cast<double>(note.job));
-    out->set_outcome(entry.state == JobState::kQuarantined ? "quarantined" : "failed");
-    out->set_reason(note.reason);
-    out->set_blames(entry.blames);
-    out->set_failures(entry.failures);
-  }
-  if (complete) {
-    repetition.set_checksum(wire::printable(dispatch_->answer()->checksum(), 100));
-    outcome_.answer_text = wire::printable(dispatch_->answer()->text(), 64 * 1024, true);
-  }
-  outcome_.began = ready_at_.has_value();
-  if (!complete) {
-    const std::string got =
-        fmt::format("{} of {}{} jobs were done after {:.3g} s", counts.done,
-                    dispatch_->source_ended() ? "" : "at least ", ledger.size(), wall);
-    reason_ = interrupted_ ? got : reason_ + (outcome_.began ? "; " + got : "");
-  }
-  outcome_.reason = reason_;
-  outcome_.interrupted = interrupted_;
-  for (std::size_t i = 0; i < outcome_.fired.size(); ++i) {
-    outcome_.fired[i] += dispatch_->fired()[i];
-  }
-  return std::move(outcome_);
 }
 
 }  // namespace bulkhead::coordinator

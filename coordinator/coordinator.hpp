@@ -68,6 +68,14 @@ struct RunOutcome {
   double work_lost_seconds = 0;
 };
 
+inline constexpr auto kHandshakeDeadline = std::chrono::seconds(20);
+// What the other descriptors of the epoll set carry; worker 0 does not exist.
+inline constexpr std::uint64_t kNotALifeline = 0;
+
+// Of this process so far.
+double own_cpu_seconds();
+std::string random_bytes(std::size_t count);
+
 class Coordinator {
  public:
   Coordinator(const Environment& environment, const RunSettings& settings);
@@ -76,7 +84,14 @@ class Coordinator {
   RunOutcome run();
 
  private:
-  struct WorkerRecord;
+  // One incarnation.
+  struct WorkerRecord {
+    wire::CrashPageMapping page;
+    base::UniqueFd lifeline;
+    std::string token;
+    bool was_ready = false;
+    std::optional<base::TimePoint> marked_at;  // its crash handler spoke
+  };
 
   // The steps of the loop, in their order.
   void wait_for_events();

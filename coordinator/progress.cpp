@@ -1,6 +1,7 @@
 #include "progress.hpp"
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -13,11 +14,8 @@ constexpr const char* kClearLine = "\r\x1b[K";
 
 void Progress::begin(const std::string& phase) {
   phase_ = phase;
-  if (live_) {
-    update(0, 0);
-  } else {
-    fmt::print(stderr, "running {}\n", phase_);
-  }
+  if (live_) update(0, 0);
+  spdlog::info("running {}", phase_);
 }
 
 void Progress::update(std::uint64_t done, std::uint64_t known) {

@@ -1,4 +1,4 @@
-// What is going on, on standard error: a line that moves on a terminal, one line a phase elsewhere.
+// What is going on: a line on standard error that moves, on a terminal only.
 #pragma once
 
 #include <cstdint>

@@ -12,7 +12,7 @@ namespace {
 // Room that protobuf's own fields may take in a message that carries one large value.
 constexpr std::size_t kEnvelopeBytes = 1024;
 // What a request for jobs and its answer take on a busy machine; the queue covers it.
-constexpr double kRoundTripSeconds = 2e-3;
+constexpr double kRoundTripSeconds = 4e-3;
 constexpr std::uint64_t kMostQueued = 1024;
 // A message costs some 50 µs of processor time, all its ends together: shorter jobs share one.
 constexpr double kShortJobSeconds = 100e-6;

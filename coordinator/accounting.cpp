@@ -1,0 +1,172 @@
+// What a worker's end cost, and what the run came to.
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <bulkhead/wire/text.hpp>
+#include <utility>
+
+#include "coordinator.hpp"
+
+namespace bulkhead::coordinator {
+
+double own_cpu_seconds() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  const auto seconds = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6;
+  };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+void Coordinator::launch_failed(WorkerKey key, const std::string& why) {
+  const WorkerEnd end = supervisor_.launch_failed(key, why, base::Clock::now());
+  spdlog::warn("worker {}.{} was not launched: {}", key.worker, key.incarnation, why);
+  v1::WorkerExit& exit = outcome_.exits.emplace_back();
+  exit.set_worker(end.key.worker);
+  exit.set_incarnation(end.key.incarnation);
+  exit.set_verdict(end.verdict);
+  exit.set_reason(end.reason);
+  exit.set_repetition(settings_.repetition);
+  exit.set_state(to_string(end.state));
+}
+
+void Coordinator::worker_exited(HostExited&& exited) {
+  const WorkerKey key = exited.key;
+  const auto found = workers_.find(key);
+  if (found == workers_.end() || !supervisor_.is_current(key)) return;
+  WorkerRecord& record = found->second;
+  take_messages();  // what it said before it died is safe
+  const wire::CrashSnapshot snapshot = record.page.snapshot();
+  const base::TimePoint now = base::Clock::now();
+  const bool fruitful = snapshot.finished > 0 || !snapshot.running.empty();
+  const WorkerEnd end = supervisor_.exited(key, exited.exit_code, exited.signal, fruitful, now);
+  worker_cpu_seconds_ += exited.usage.user_seconds + exited.usage.system_seconds;
+
+  v1::WorkerExit exit;
+  if (end.is_crash) {
+    spdlog::info("worker {}.{} {} while {}", key.worker, key.incarnation, end.reason,
+                 to_string(end.state));
+  } else {
+    spdlog::debug("worker {}.{} {} {}", key.worker, key.incarnation, end.verdict, end.reason);
+  }
+  exit.set_worker(key.worker);
+  exit.set_incarnation(key.incarnation);
+  exit.set_verdict(end.verdict);
+  exit.set_reason(end.reason);
+  exit.set_repetition(settings_.repetition);
+  exit.set_state(to_string(end.state));
+  if (exited.signal) exit.set_signal(static_cast<std::uint32_t>(*exited.signal));
+  if (exited.exit_code) exit.set_exit_code(static_cast<std::uint32_t>(*exited.exit_code));
+  if (end.verdict != "finished") {
+    exit.set_stderr_tail(wire::printable(exited.stderr_tail, 4096, true));
+  }
+  const base::TimePoint detected =
+      std::min(record.marked_at.value_or(exited.detected), exited.detected);
+  base::TimePoint died = detected;
+  if (end.is_crash) {
+    if (snapshot.has_fatal && snapshot.fatal.si_code > 0) {
+      exit.set_fault_address(fmt::format("{:#x}", snapshot.fatal.address));
+    }
+    const base::TimePoint stamp{base::Duration(snapshot.fault_stamp_ns)};
+    if (snapshot.fault_stamp_ns > 0 && stamp <= detected) {
+      died = stamp;
+      exit.set_detected_after_seconds(base::to_seconds(detected - stamp));
+    }
+  }
+  if (ending_ || dispatch_->finished() || !record.was_ready) {
+    dispatch_->count_fired(key, snapshot);
+  } else {
+    record_loss(exit, key, snapshot, end);
+  }
+  if (end.verdict != "finished" && !ending_) {
+    awaiting_recovery_[key.worker] = outcome_.exits.size();
+    died_at_[key.worker] = died;
+  }
+  outcome_.exits.push_back(std::move(exit));
+  record.lifeline.reset();
+  record.page = {};
+}
+
+void Coordinator::record_loss(v1::WorkerExit& exit, WorkerKey key,
+                              const wire::CrashSnapshot& snapshot, const WorkerEnd& end) {
+  std::uint64_t others = 0;
+  for (const WorkerKey& other : supervisor_.ready()) {
+    others += dispatch_->at_risk(other, workers_.at(other).page.snapshot());
+  }
+  const Loss loss = dispatch_->worker_lost(
+      key, snapshot, end.is_crash,
+      fmt::format("{} in worker {}.{}", end.reason, key.worker, key.incarnation));
+  exit.set_lost_in_flight(static_cast<double>(loss.lost_in_flight));
+  exit.set_results_lost(static_cast<double>(loss.results_lost));
+  if (loss.job) exit.set_job(static_cast<double>(*loss.job));
+  for (const std::uint64_t job : loss.suspects) exit.add_suspects(static_cast<double>(job));
+  if (end.is_crash && loss.at_risk() > 0) {
+    exit.set_blast_radius(static_cast<double>(loss.at_risk()) /
+                          static_cast<double>(loss.at_risk() + others));
+  }
+  const double done = static_cast<double>(outcome_.service.count());
+  const double mean = done > 0 ? service_seconds_ / done : 0;
+  outcome_.work_lost_seconds += mean * static_cast<double>(loss.at_risk());
+}
+
+RunOutcome Coordinator::outcome() {
+  const Ledger& ledger = dispatch_->ledger();
+  const LedgerCounts& counts = ledger.counts();
+  v1::Repetition& repetition = outcome_.repetition;
+  const bool complete = dispatch_->answer().has_value();
+  if (!complete && reason_.empty()) {
+    reason_ = supervisor_.gave_up_reason().empty() ? "every worker is gone"
+                                                   : supervisor_.gave_up_reason();
+  }
+  const base::TimePoint end = ended_at_.value_or(base::Clock::now());
+  const double wall = ready_at_ ? base::to_seconds(end - *ready_at_) : 0;
+  repetition.set_wall_seconds(wall);
+  repetition.set_startup_seconds(base::to_seconds(ready_at_.value_or(end) - started_at_));
+  repetition.set_cpu_seconds(worker_cpu_seconds_ + own_cpu_seconds() - coordinator_cpu_before_);
+  repetition.set_throughput_per_second(wall > 0 ? static_cast<double>(counts.done) / wall : 0);
+  repetition.set_messages(static_cast<double>(messages_));
+  repetition.set_bytes(static_cast<double>(bytes_));
+  repetition.set_complete(complete);
+  if (outcome_.service.count() > 0) {
+    repetition.set_service_median_seconds(outcome_.service.percentile(0.5));
+  }
+  v1::Jobs* jobs = repetition.mutable_jobs();
+  jobs->set_total(static_cast<double>(ledger.size()));
+  jobs->set_done(static_cast<double>(counts.done));
+  jobs->set_failed(static_cast<double>(counts.failed));
+  jobs->set_quarantined(static_cast<double>(counts.quarantined));
+  jobs->set_retried(static_cast<double>(counts.retried));
+  jobs->set_lost_in_flight(static_cast<double>(counts.lost_in_flight));
+  jobs->set_results_lost(static_cast<double>(counts.results_lost));
+  jobs->set_duplicates(static_cast<double>(counts.duplicates));
+  for (const JobNote& note : ledger.notes()) {
+    const JobEntry& entry = ledger.at(note.job);
+    v1::JobNote* out = jobs->add_notes();
+    out->set_job(static_cast<double>(note.job));
+    out->set_outcome(entry.state == JobState::kQuarantined ? "quarantined" : "failed");
+    out->set_reason(note.reason);
+    out->set_blames(entry.blames);
+    out->set_failures(entry.failures);
+  }
+  if (complete) {
+    repetition.set_checksum(wire::printable(dispatch_->answer()->checksum(), 100));
+    outcome_.answer_text = wire::printable(dispatch_->answer()->text(), 64 * 1024, true);
+  }
+  outcome_.began = ready_at_.has_value();
+  if (!complete) {
+    const std::string got =
+        fmt::format("{} of {}{} jobs were done after {:.3g} s", counts.done,
+                    dispatch_->source_ended() ? "" : "at least ", ledger.size(), wall);
+    reason_ = interrupted_ ? got : reason_ + (outcome_.began ? "; " + got : "");
+  }
+  outcome_.reason = reason_;
+  outcome_.interrupted = interrupted_;
+  for (std::size_t i = 0; i < outcome_.fired.size(); ++i) {
+    outcome_.fired[i] += dispatch_->fired()[i];
+  }
+  return std::move(outcome_);
+}
+
+}  // namespace bulkhead::coordinator

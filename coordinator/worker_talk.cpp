@@ -1,0 +1,210 @@
+// What the coordinator and its workers say to each other: launch and boot, handshake, messages, and
+// the crash handler's mark.
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <sys/epoll.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <bulkhead/base/check.hpp>
+#include <bulkhead/wire/codec.hpp>
+#include <bulkhead/wire/text.hpp>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "cli/options.hpp"
+#include "coordinator.hpp"
+
+namespace bulkhead::coordinator {
+namespace {
+
+// The time it takes says nothing about where the first difference is.
+bool equal_secrets(const std::string& a, const std::string& b) {
+  unsigned char difference = a.size() == b.size() ? 0 : 1;
+  for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
+    difference |= static_cast<unsigned char>(a[i] ^ b[i]);
+  }
+  return difference == 0;
+}
+
+}  // namespace
+
+std::string random_bytes(std::size_t count) {
+  std::string bytes(count, '\0');
+  BULKHEAD_CHECK(getrandom(bytes.data(), count, 0) == static_cast<ssize_t>(count),
+                 "getrandom: errno {}", errno);
+  return bytes;
+}
+
+// A crash handler says so on the lifeline, long before the kernel has taken its process apart: this
+// is when the crash is known. What it was is learnt from the page and from the exit.
+void Coordinator::note_crash_marks() {
+  std::array<epoll_event, 64> events{};
+  const int count = epoll_wait(events_.get(), events.data(), static_cast<int>(events.size()), 0);
+  const base::TimePoint now = base::Clock::now();
+  for (int i = 0; i < count; ++i) {
+    const std::uint64_t packed = events[static_cast<std::size_t>(i)].data.u64;
+    if (packed == kNotALifeline) continue;
+    const auto record = workers_.find({static_cast<std::uint32_t>(packed >> 32),
+                                       static_cast<std::uint32_t>(packed & 0xffffffff)});
+    if (record == workers_.end() || record->second.marked_at || !record->second.lifeline) continue;
+    char mark = 0;
+    // Nothing but the mark ever comes this way; 0 is the end of file of a worker that is gone.
+    if (recv(record->second.lifeline.get(), &mark, 1, MSG_DONTWAIT) == 1) {
+      record->second.marked_at = now;
+    }
+  }
+}
+
+void Coordinator::take_message(const transport::Message& message) {
+  const auto identity = wire::decode_identity(message.peer);
+  if (!identity || identity->run_id != run_id_) return;  // a stranger, or an earlier run's worker
+  const WorkerKey key{identity->worker, identity->incarnation};
+  const auto record = workers_.find(key);
+  if (record == workers_.end()) return;
+  ++messages_;
+  bytes_ += message.bytes.size();
+  auto decoded = wire::decode_to_coordinator(message.bytes);
+  if (!record->second.was_ready) {
+    // Nothing is believed, and nobody is condemned, before the token has been seen.
+    if (decoded && decoded->has_hello()) take_hello(key, decoded->hello());
+    return;
+  }
+  if (!supervisor_.is_current(key)) {
+    if (decoded && !ending_) dispatch_->late_message(key, std::move(*decoded));
+    return;
+  }
+  if (!decoded) return supervisor_.condemn(key, "protocol error: " + decoded.error().text);
+  if (decoded->has_goodbye()) {
+    supervisor_.goodbye(key);
+    record->second.lifeline.reset();  // its end of file lets the worker go
+    return;
+  }
+  if (const auto taken = dispatch_->message(key, std::move(*decoded)); !taken) {
+    supervisor_.condemn(key, "protocol error: it " + taken.error().text);
+  }
+}
+
+void Coordinator::take_hello(WorkerKey key, const v1::Hello& hello) {
+  WorkerRecord& record = workers_.at(key);
+  v1::ToWorker answer;
+  const auto reject = [&](v1::Code code, const std::string& text) {
+    answer.mutable_reject()->set_code(code);
+    answer.mutable_reject()->set_text(text);
+    send(key, answer);
+  };
+  if (!equal_secrets(hello.token(), record.token) || hello.worker() != key.worker ||
+      hello.incarnation() != key.incarnation) {
+    return reject(v1::CODE_UNAUTHENTICATED, "wrong token");
+  }
+  std::string mismatch;
+  if (hello.protocol() != wire::kProtocol) {
+    mismatch = fmt::format("it speaks protocol {}, this coordinator {}", hello.protocol(),
+                           wire::kProtocol);
+  } else if (hello.build_id() != wire::build_id()) {
+    mismatch = fmt::format("it was built from library {}, this coordinator from {}",
+                           wire::printable(hello.build_id(), 40), wire::build_id());
+  } else if (hello.program_digest() != settings_.program_digest) {
+    mismatch = fmt::format("its program {} has digest {}, not {}", settings_.program,
+                           wire::printable(hello.program_digest(), 40), settings_.program_digest);
+  }
+  if (!mismatch.empty()) {
+    reject(v1::CODE_VERSION_MISMATCH, mismatch);
+    return supervisor_.condemn(key, mismatch);
+  }
+  const base::TimePoint now = base::Clock::now();
+  if (!supervisor_.hello(key, now)) return reject(v1::CODE_UNAVAILABLE, "not expected any more");
+  record.was_ready = true;
+  answer.mutable_welcome();
+  send(key, answer);
+  dispatch_->worker_ready(key);
+  if (const auto waiting = awaiting_recovery_.find(key.worker);
+      waiting != awaiting_recovery_.end()) {
+    outcome_.exits[waiting->second].set_recovered_after_seconds(
+        base::to_seconds(now - died_at_[key.worker]));
+    awaiting_recovery_.erase(waiting);
+  }
+}
+
+std::string Coordinator::identity(WorkerKey key) const {
+  return wire::encode_identity({run_id_, key.worker, key.incarnation});
+}
+
+void Coordinator::launch(WorkerKey key) {
+  spdlog::debug("launching worker {}.{} for {}", key.worker, key.incarnation,
+                to_string(settings_.model));
+  const auto failed = [&](const std::string& why) { launch_failed(key, why); };
+  int pair[2] = {-1, -1};
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
+    return failed(fmt::format("socketpair: {}", std::strerror(errno)));
+  }
+  WorkerRecord record;
+  record.lifeline = base::UniqueFd(pair[0]);
+  base::UniqueFd worker_end(pair[1]);
+  auto page = wire::CrashPageMapping::create();
+  if (!page) return failed(page.error().text);
+  record.page = std::move(*page);
+  record.token = random_bytes(32);
+
+  v1::Boot boot;
+  boot.set_protocol(wire::kProtocol);
+  boot.set_run_id(run_id_);
+  boot.set_worker(key.worker);
+  boot.set_incarnation(key.incarnation);
+  boot.set_token(record.token);
+  boot.set_run_directory(environment_.run_directory);
+  boot.set_socket_name(environment_.socket_name);
+  boot.set_model(settings_.model);
+  boot.set_processors(settings_.processors_per_worker);
+  boot.set_in_flight(std::max(1u, settings_.in_flight / settings_.workers));
+  boot.set_program(settings_.program);
+  for (const auto& [name, value] : settings_.settings) {
+    v1::Setting* setting = boot.add_settings();
+    setting->set_name(name);
+    setting->set_value(value);
+  }
+  for (const std::string& input : settings_.inputs) boot.add_inputs(input);
+  boot.set_checkpoint_seconds(settings_.checkpoint ? base::to_seconds(*settings_.checkpoint) : -1);
+  boot.set_max_attempts(settings_.max_attempts);
+  boot.set_max_message_bytes(wire::kMaxMessageBytes);
+  boot.set_handshake_seconds(base::to_seconds(kHandshakeDeadline));
+  boot.set_seed(settings_.seed);
+  dispatch_->fill_boot(boot);
+  if (const auto written = wire::write_boot(record.lifeline.get(), boot); !written) {
+    return failed(written.error().text);
+  }
+
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLET;  // its end of file stays: told once is enough
+  event.data.u64 = (static_cast<std::uint64_t>(key.worker) << 32) | key.incarnation;
+  if (epoll_ctl(events_.get(), EPOLL_CTL_ADD, record.lifeline.get(), &event) != 0) {
+    return failed(fmt::format("epoll_ctl: {}", std::strerror(errno)));
+  }
+
+  LaunchSpec spec;
+  spec.key = key;
+  spec.executable = settings_.worker_executable;
+  spec.lifeline = std::move(worker_end);
+  spec.crash_page = record.page.fd();
+  workers_[key] = std::move(record);
+  if (const auto launched = environment_.host.launch(std::move(spec)); !launched) {
+    failed(launched.error().text);
+  }
+}
+
+void Coordinator::send(WorkerKey key, const v1::ToWorker& message) {
+  auto bytes = wire::encode(message);
+  if (!bytes) return supervisor_.condemn(key, bytes.error().text);
+  ++messages_;
+  bytes_ += bytes->size();
+  const auto sent = environment_.router.send(identity(key), std::move(*bytes));
+  // Unavailable: it is dead or dying, which the host tells with its cause.
+  if (!sent && sent.error().code != Code::kUnavailable && supervisor_.is_current(key)) {
+    supervisor_.condemn(key, sent.error().text);
+  }
+}
+
+}  // namespace bulkhead::coordinator
