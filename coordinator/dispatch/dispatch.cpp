@@ -27,23 +27,38 @@ std::uint32_t Dispatch::still_to_fire(std::size_t fault) const {
   return static_cast<std::uint32_t>(times - std::min(times, fired_[fault]));
 }
 
-void Dispatch::count_fired(WorkerKey key, const wire::CrashSnapshot& snapshot) {
-  auto entry = std::find_if(fired_by_.begin(), fired_by_.end(),
-                            [&](const auto& known) { return known.first == key; });
-  if (entry == fired_by_.end()) {
-    fired_by_.emplace_back(key, std::vector<std::uint32_t>(fired_.size(), 0));
-    entry = std::prev(fired_by_.end());
+std::optional<std::size_t> Dispatch::next_fault(std::uint64_t job) const {
+  for (std::size_t i = 0; i < settings_.faults.size(); ++i) {
+    if (settings_.faults[i].job == job && still_to_fire(i) > 0) return i;
   }
+  return {};
+}
+
+std::vector<std::uint32_t>& Dispatch::fired_by(WorkerKey key) {
+  const auto entry = std::find_if(fired_by_.begin(), fired_by_.end(),
+                                  [&](const auto& known) { return known.first == key; });
+  if (entry != fired_by_.end()) return entry->second;
+  return fired_by_.emplace_back(key, std::vector<std::uint32_t>(fired_.size(), 0)).second;
+}
+
+void Dispatch::count_fired(WorkerKey key, const wire::CrashSnapshot& snapshot) {
+  std::vector<std::uint32_t>& seen = fired_by(key);
   for (std::size_t i = 0; i < fired_.size(); ++i) {
     const std::uint32_t now = snapshot.fired[i];
-    if (now > entry->second[i]) {
-      fired_[i] += now - entry->second[i];
-      entry->second[i] = now;
+    if (now > seen[i]) {
+      fired_[i] += now - seen[i];
+      seen[i] = now;
     }
   }
 }
 
-void Dispatch::blame(const wire::CrashSnapshot& snapshot, const std::string& reason, Loss& loss) {
+void Dispatch::count_fired_once(WorkerKey key, std::size_t fault) {
+  ++fired_by(key)[fault];
+  ++fired_[fault];
+}
+
+void Dispatch::blame(const wire::CrashSnapshot& snapshot, const std::string& reason,
+                     const std::function<bool(std::uint64_t)>& held, Loss& loss) {
   std::vector<std::uint64_t> blamed = snapshot.running;
   const bool named = snapshot.has_fatal && snapshot.fatal.job != wire::kNoJob;
   if (named) blamed = {snapshot.fatal.job};
@@ -52,8 +67,7 @@ void Dispatch::blame(const wire::CrashSnapshot& snapshot, const std::string& rea
       pseudo_failure(job == wire::kReduceJob, reason);
       continue;
     }
-    // A hint from an untrusted page: it may name a job that is final, or none of ours.
-    if (job >= ledger_.size() || ledger_.is_final(job)) continue;
+    if (job >= ledger_.size() || ledger_.is_final(job) || !held(job)) continue;
     ledger_.blame(job, reason);
     if (named) {
       loss.job = job;

@@ -90,11 +90,17 @@ class Dispatch {
 
  protected:
   v1::ToWorker& send(WorkerKey key) { return outgoing_.emplace_back(Outgoing{key, {}}).message; }
-  // Adds blames: to the job that the handler named, else to every job in a slot. Quarantined and
-  // pseudo jobs included; the latter end the run when they have used up their attempts.
-  void blame(const wire::CrashSnapshot& snapshot, const std::string& reason, Loss& loss);
+  // Adds blames: to the job that the handler named, else to every job in a slot. Pseudo jobs
+  // included; they end the run when they have used up their attempts. The page is a hint: of real
+  // jobs, only those that the worker `held` can be blamed.
+  void blame(const wire::CrashSnapshot& snapshot, const std::string& reason,
+             const std::function<bool(std::uint64_t)>& held, Loss& loss);
   void pseudo_failure(bool reduce, const std::string& error);
   std::uint32_t still_to_fire(std::size_t fault) const;
+  // The fault that the next attempt of `job` meets.
+  std::optional<std::size_t> next_fault(std::uint64_t job) const;
+  // A fault that left its worker alive: counted now, and not again when its page is read.
+  void count_fired_once(WorkerKey key, std::size_t fault);
 
   DispatchSettings settings_;
   Ledger ledger_;
@@ -103,6 +109,8 @@ class Dispatch {
   bool source_ended_ = false;
 
  private:
+  std::vector<std::uint32_t>& fired_by(WorkerKey key);
+
   std::vector<Outgoing> outgoing_;
   std::vector<std::uint64_t> fired_;
   std::vector<std::pair<WorkerKey, std::vector<std::uint32_t>>>

@@ -85,10 +85,12 @@ Result<void> IsolatedDispatch::take_results(WorkerKey key, Worker& worker,
     }
     if (worker.suspect == job) worker.suspect.reset();
     ++worker.received;
+    // Known at once, or the next attempt would meet the fault again.
+    const auto fault = entry.has_result() ? std::nullopt : next_fault(job);
+    if (fault && settings_.faults[*fault].kind == v1::FAULT_THROW) count_fired_once(key, *fault);
     settle(std::move(entry));
   }
   worker.credit += batch.request();
-  static_cast<void>(key);
   return {};
 }
 
@@ -183,7 +185,10 @@ Loss IsolatedDispatch::worker_lost(WorkerKey key, const wire::CrashSnapshot& sna
   ledger_.counts().results_lost += loss.results_lost;
 
   const std::uint64_t quarantined = ledger_.counts().quarantined;
-  if (blamed) blame(snapshot, reason, loss);
+  if (blamed) {
+    blame(
+        snapshot, reason, [&](std::uint64_t job) { return worker->leased.contains(job); }, loss);
+  }
   ledger_.counts().retried += less(loss.at_risk(), ledger_.counts().quarantined - quarantined);
 
   std::vector<std::uint64_t> leased(worker->leased.begin(), worker->leased.end());
@@ -252,15 +257,12 @@ v1::Job IsolatedDispatch::make_job(std::uint64_t job) const {
   v1::Job message;
   message.set_index(job);
   message.set_input(inputs_.at(job));
-  for (std::size_t i = 0; i < settings_.faults.size(); ++i) {
-    const FaultSpec& fault = settings_.faults[i];
-    if (fault.job != job || still_to_fire(i) == 0) continue;
+  if (const auto fault = next_fault(job)) {
     v1::PlannedFault* planned = message.mutable_fault();
-    planned->set_index(static_cast<std::uint32_t>(i));
-    planned->set_kind(fault.kind);
+    planned->set_index(static_cast<std::uint32_t>(*fault));
+    planned->set_kind(settings_.faults[*fault].kind);
     planned->set_job(job);
     planned->set_times(1);
-    break;
   }
   return message;
 }
@@ -273,7 +275,12 @@ void IsolatedDispatch::take_lease(Worker& worker, std::uint64_t job) {
 
 // A suspect runs in a worker that holds nothing else, so that its next death names it beyond doubt.
 void IsolatedDispatch::lease_suspect() {
-  while (!solo_.empty() && ledger_.is_final(solo_.front())) solo_.pop_front();
+  while (!solo_.empty() && ledger_.is_final(solo_.front())) {  // its result came late
+    for (auto& [key, worker] : workers_) {
+      if (worker.suspect == solo_.front()) worker.suspect.reset();
+    }
+    solo_.pop_front();
+  }
   if (solo_.empty()) return;
   const std::uint64_t job = solo_.front();
   WorkerKey key;

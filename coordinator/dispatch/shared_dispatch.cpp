@@ -13,9 +13,18 @@ constexpr std::uint32_t kResumeBatches = 4;  // unacknowledged at once
 // A worker that counts beyond this is not counting jobs; nothing is allocated on its word.
 constexpr std::uint64_t kMostJobs = 100'000'000;
 
+constexpr std::uint64_t kMostAhead = 65536;
+
 std::uint64_t less(std::uint64_t a, std::uint64_t b) { return a > b ? a - b : 0; }
 
 }  // namespace
+
+// Executions that led to this outcome: those that threw, and one that did not. A job fails at its
+// last attempt's throw; otherwise (its result is too large to cross) after one that did not throw.
+std::uint64_t SharedDispatch::attempts(const v1::JobResult& entry) const {
+  const std::uint64_t threw = std::min(entry.failures(), settings_.max_attempts);
+  return !entry.has_error() || threw < settings_.max_attempts ? threw + 1 : threw;
+}
 
 void SharedDispatch::fill_boot(v1::Boot& boot) const {
   Dispatch::fill_boot(boot);
@@ -109,7 +118,9 @@ Result<void> SharedDispatch::message(WorkerKey key, v1::ToCoordinator&& message)
 
 Result<void> SharedDispatch::take_checkpoint(v1::ResultBatch&& batch) {
   for (v1::JobResult& entry : *batch.mutable_results()) {
-    if (entry.index() >= kMostJobs) {
+    // Jobs start in order, so at most those in flight are missing before one that has ended.
+    const std::uint64_t most = ledger_.size() + settings_.in_flight + kMostAhead;
+    if (entry.index() >= std::min(most, kMostJobs)) {
       return fail(Code::kProtocolError, "sent a result of job {}", entry.index());
     }
     ledger_.grow(entry.index() + 1);
@@ -120,9 +131,8 @@ Result<void> SharedDispatch::take_checkpoint(v1::ResultBatch&& batch) {
       summary_.push_back(std::move(entry));
       continue;
     }
-    ++received_;
-    const std::uint32_t known = ledger_.at(entry.index()).failures;
-    ledger_.counts().retried += less(entry.failures(), known + (entry.has_error() ? 1u : 0u));
+    received_ += attempts(entry);
+    ledger_.counts().retried += attempts(entry) - 1;
     on_service(entry.service_seconds());
     if (entry.has_result()) {
       ledger_.done(entry.index(), std::move(*entry.mutable_result()));
@@ -134,11 +144,10 @@ Result<void> SharedDispatch::take_checkpoint(v1::ResultBatch&& batch) {
 }
 
 void SharedDispatch::take_answer(v1::Answer&& answer) {
-  ledger_.grow(answer.jobs());
   source_ended_ = true;
   for (const v1::JobResult& entry : summary_) {
     if (ledger_.is_final(entry.index())) continue;
-    ledger_.counts().retried += less(entry.failures(), entry.has_error() ? 1u : 0u);
+    ledger_.counts().retried += attempts(entry) - 1;
     on_service(entry.service_seconds());
     if (entry.has_error()) {
       ledger_.failed(entry.index(), entry.failures(), wire::printable(entry.error(), 500));
@@ -147,9 +156,10 @@ void SharedDispatch::take_answer(v1::Answer&& answer) {
     }
   }
   summary_.clear();
-  if (ledger_.final_count() != ledger_.size()) {
+  const std::uint64_t jobs = std::max(answer.jobs(), ledger_.size());
+  if (ledger_.final_count() != jobs) {
     return give_up(fmt::format("the worker gave an answer with {} of {} jobs accounted for",
-                               ledger_.final_count(), ledger_.size()));
+                               ledger_.final_count(), jobs));
   }
   answer_ = std::move(answer);
 }
@@ -162,9 +172,18 @@ void SharedDispatch::late_message(WorkerKey, v1::ToCoordinator&& message) {
     ledger_.counts().duplicates += static_cast<std::uint64_t>(message.results().results_size());
     return;
   }
-  const std::uint64_t before = received_;
-  if (!take_checkpoint(std::move(*message.mutable_results()))) return;
   LedgerCounts& counts = ledger_.counts();
+  v1::ResultBatch open;
+  for (v1::JobResult& entry : *message.mutable_results()->mutable_results()) {
+    if (ledger_.is_final(entry.index())) {  // blamed once too often, although it had finished
+      ++counts.duplicates;
+    } else {
+      *open.add_results() = std::move(entry);
+    }
+  }
+  const std::uint64_t before = received_;
+  // Nobody is left to be condemned for a refusal; what came before it counts.
+  static_cast<void>(take_checkpoint(std::move(open)));
   const std::uint64_t saved = received_ - before;
   counts.results_lost = less(counts.results_lost, saved);
   counts.retried = less(counts.retried, saved);
@@ -180,12 +199,18 @@ Loss SharedDispatch::worker_lost(WorkerKey key, const wire::CrashSnapshot& snaps
   ledger_.counts().lost_in_flight += loss.lost_in_flight;
   ledger_.counts().results_lost += loss.results_lost;
   if (blamed) {
-    // A job in a slot may not have been seen yet: the ledger learns of it here.
-    for (const std::uint64_t job : snapshot.running) {
-      if (wire::is_real_job(job) && job < kMostJobs) ledger_.grow(job + 1);
+    // A job in a slot may not have been seen yet: the ledger learns of it here. Every job before it
+    // has been started, in this incarnation or in one that made it known.
+    const std::uint64_t started = std::min(snapshot.started, kMostJobs);
+    const std::uint64_t most = std::min(kMostJobs, ledger_.size() + started);
+    std::vector<std::uint64_t> seen = snapshot.running;
+    if (snapshot.has_fatal) seen.push_back(snapshot.fatal.job);
+    for (const std::uint64_t job : seen) {
+      if (job < most) ledger_.grow(job + 1);
     }
     const std::uint64_t quarantined = ledger_.counts().quarantined;
-    blame(snapshot, reason, loss);
+    blame(
+        snapshot, reason, [](std::uint64_t) { return true; }, loss);
     ledger_.counts().retried += less(loss.at_risk(), ledger_.counts().quarantined - quarantined);
   } else {
     ledger_.counts().retried += loss.at_risk();

@@ -23,10 +23,11 @@ class SharedDispatch final : public Dispatch {
   Result<void> take_checkpoint(v1::ResultBatch&& batch);
   void stream_safe_results();
   void take_answer(v1::Answer&& answer);
+  std::uint64_t attempts(const v1::JobResult& entry) const;
 
   bool begun_ = false;
   std::optional<WorkerKey> worker_;
-  std::uint64_t received_ = 0;   // outcomes that this incarnation has made safe
+  std::uint64_t received_ = 0;   // executions of this incarnation whose outcome is safe
   std::uint64_t next_safe_ = 0;  // first job not looked at for the resume stream
   std::uint32_t resume_credit_ = 0;
   bool begin_sent_ = false;
