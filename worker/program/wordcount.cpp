@@ -32,7 +32,9 @@ constexpr std::size_t kShownBytes = 120;     // of a word in the answer
 
 constexpr auto kSpaces = [] {
   std::array<bool, 256> spaces{};
-  for (const unsigned char c : {' ', '\t', '\n', '\v', '\f', '\r'}) spaces[c] = true;
+  for (const char c : {' ', '\t', '\n', '\v', '\f', '\r'}) {
+    spaces[static_cast<unsigned char>(c)] = true;
+  }
   return spaces;
 }();
 
