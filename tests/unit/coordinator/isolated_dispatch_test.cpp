@@ -414,7 +414,7 @@ TEST_F(IsolatedDispatchTest, AJobThatKillsAtEveryAttemptIsQuarantinedAndItsNeigh
   EXPECT_EQ(dispatch_->ledger().at(1).state, JobState::kQuarantined);
   EXPECT_EQ(dispatch_->ledger().at(1).blames, 3u);
   EXPECT_EQ(counts().quarantined, 1u);
-  for (const std::uint64_t job : {2, 3}) EXPECT_EQ(dispatch_->ledger().at(job).blames, 0u);
+  for (const std::uint64_t job : {2u, 3u}) EXPECT_EQ(dispatch_->ledger().at(job).blames, 0u);
 }
 
 TEST_F(IsolatedDispatchTest, ASuspectWhoseResultArrivesLateHoldsNoWorkerBack) {
