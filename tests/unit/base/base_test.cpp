@@ -99,8 +99,11 @@ TEST(MutexTest, TryLockFailsWhileAnotherHoldsIt) {
   mutex.lock();
   bool taken = true;
   std::thread other([&] {
-    taken = mutex.try_lock();
-    if (taken) mutex.unlock();
+    if (mutex.try_lock()) {
+      mutex.unlock();
+    } else {
+      taken = false;
+    }
   });
   other.join();
   mutex.unlock();
