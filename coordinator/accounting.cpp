@@ -60,7 +60,7 @@ void Coordinator::worker_exited(HostExited&& exited) {
   if (exited.signal) exit.set_signal(static_cast<std::uint32_t>(*exited.signal));
   if (exited.exit_code) exit.set_exit_code(static_cast<std::uint32_t>(*exited.exit_code));
   if (end.verdict != "finished") {
-    exit.set_stderr_tail(wire::printable(exited.stderr_tail, 4096, true));
+    exit.set_stderr_tail(wire::printable(exited.stderr_tail, 4 * 4096, true));
   }
   const base::TimePoint detected =
       std::min(record.marked_at.value_or(exited.detected), exited.detected);

@@ -141,8 +141,13 @@ void add_outcome(v1::ModelReport& model, RunOutcome&& outcome, std::vector<doubl
     model.mutable_answer()->set_checksum(outcome.repetition.checksum());
     model.mutable_answer()->set_text(outcome.answer_text);
   }
-  for (const v1::WorkerExit& exit : outcome.exits) *model.add_exits() = exit;
-  if (outcome.work_lost_seconds > 0) {
+  for (const v1::WorkerExit& exit : outcome.exits) {
+    if (exit.has_blast_radius()) {  // a crash that lost something, if only a moment's work
+      model.set_work_lost_seconds(model.work_lost_seconds());
+    }
+    *model.add_exits() = exit;
+  }
+  if (model.has_work_lost_seconds()) {
     model.set_work_lost_seconds(model.work_lost_seconds() + outcome.work_lost_seconds);
   }
   for (std::size_t i = 0; i < fired.size(); ++i) fired[i] += static_cast<double>(outcome.fired[i]);

@@ -3,6 +3,7 @@
 #include "coordinator.hpp"
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 #include <sys/epoll.h>
 
 #include <algorithm>
@@ -214,6 +215,7 @@ void Coordinator::perform_actions() {
       if (const auto* starting = std::get_if<LaunchWorker>(&action)) {
         launch(starting->key);
       } else if (const auto* drain = std::get_if<DrainWorker>(&action)) {
+        spdlog::debug("draining worker {}.{}", drain->key.worker, drain->key.incarnation);
         v1::ToWorker message;
         message.mutable_drain();
         send(drain->key, message);

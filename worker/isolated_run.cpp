@@ -39,6 +39,8 @@ void IsolatedRun::on_message(v1::ToWorker&& message) {
     }
     case v1::ToWorker::kOpenSource: {
       const auto& open = message.open_source();
+      while (source_credit_.try_receive()) {  // left over from a source that threw
+      }
       for (std::uint32_t i = 0; i < open.credit(); ++i) source_credit_.try_send(0);
       scheduler_.go([this, from = open.from()] { run_source(from); }, wire::kSourceJob);
       break;
@@ -49,6 +51,8 @@ void IsolatedRun::on_message(v1::ToWorker&& message) {
       }
       break;
     case v1::ToWorker::kOpenReduce:
+      while (reduce_batches_.try_receive()) {  // left over from a reduce step that threw
+      }
       scheduler_.go([this, jobs = message.open_reduce().jobs()] { run_reduce(jobs); },
                     wire::kReduceJob);
       break;

@@ -62,7 +62,10 @@ void Supervisor::launched(WorkerKey key, base::TimePoint now) {
   worker->state = WorkerState::kHandshaking;
   worker->deadline.reset();
   // It slipped in while the run was ending, or was condemned before there was a process to kill.
-  if (draining_ && !worker->condemned) worker->condemned = drain_reason_;
+  if (draining_ && !worker->condemned) {
+    worker->state = WorkerState::kDraining;
+    worker->condemned = drain_reason_;
+  }
   if (worker->condemned) {
     actions_.push_back(KillWorker{key});
   } else {
@@ -172,7 +175,10 @@ void Supervisor::drain(const std::string& reason, base::TimePoint now) {
         if (!worker.condemned) start_draining(number, now);
         break;
       case WorkerState::kHandshaking:  // it has nothing to drain
-        condemn({number, worker.incarnation}, drain_reason_);
+        if (!worker.condemned) {
+          condemn({number, worker.incarnation}, drain_reason_);
+          worker.state = WorkerState::kDraining;  // so that its end is no crash
+        }
         break;
       case WorkerState::kLaunching:  // killed as soon as it exists: launched()
       case WorkerState::kDraining:

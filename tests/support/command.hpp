@@ -1,0 +1,73 @@
+// Runs the real command as a user would, in a world of its own: private run directory, and a mark
+// in the environment by which every process that it left behind is found.
+#pragma once
+
+#include <gtest/gtest.h>
+#include <sys/types.h>
+
+#include <chrono>
+#include <functional>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+namespace bulkhead::test {
+
+struct Outcome {
+  int exit_code = -1;  // -1: killed by `signal`
+  int signal = 0;
+  std::string out;
+  std::string err;
+  double seconds = 0;
+};
+
+// Deadlines are there to end a hang, not to measure.
+inline constexpr auto kDeadline = std::chrono::seconds(120);
+
+// Asks again and again until `condition` holds; false after the deadline.
+bool eventually(const std::function<bool()>& condition, std::chrono::seconds deadline = kDeadline);
+// Lets a chosen instant come; for faults at random times, never to wait for something.
+void let_pass(std::chrono::microseconds time);
+
+class CommandTest : public testing::Test {
+ protected:
+  CommandTest();
+  ~CommandTest() override;  // nothing of ours is left, or the test fails; then it is removed
+
+  // `bulkhead ARGUMENTS…`, to its end.
+  Outcome bulkhead(const std::vector<std::string>& arguments);
+  // Started only; finish() with its pid. Several at once are fine.
+  pid_t start(const std::vector<std::string>& arguments);
+  Outcome finish(pid_t pid);
+
+  // The report of a run with `--json -`.
+  static nlohmann::json report(const Outcome& outcome);
+  static const nlohmann::json& model(const nlohmann::json& report, const std::string& name);
+
+  // Live processes (no zombies) that carry our mark; the second asks for those whose command line
+  // has `word` in it.
+  std::vector<pid_t> marked() const;
+  std::vector<pid_t> marked(const std::string& word) const;
+  // SIGKILL by pidfd; true when it was alive (not a zombie) and got it.
+  bool kill_hard(pid_t pid);
+  std::vector<std::string> run_directories() const;
+
+  std::string path(const std::string& name) const { return root_ + "/" + name; }
+  std::string write_file(const std::string& name, const std::string& content) const;
+
+  std::map<std::string, std::string> environment_;
+  const std::string root_;
+
+ private:
+  struct Running {
+    std::string out, err;
+    std::chrono::steady_clock::time_point begin;
+  };
+  std::map<pid_t, Running> running_;
+  int started_ = 0;
+};
+
+extern const std::string kTestWorker;  // path of tests/support/test_worker.cpp's program
+
+}  // namespace bulkhead::test

@@ -1,0 +1,120 @@
+// A user's own worker, with programs that behave badly.
+#include <sched.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <bulkhead/program.hpp>
+#include <bulkhead/worker/worker.hpp>
+#include <chrono>
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
+
+namespace {
+
+namespace program = bulkhead::program;
+
+program::Parameter number(const char* name, const char* value, double most = 1e9) {
+  program::Parameter parameter;
+  parameter.name = name;
+  parameter.default_value = value;
+  parameter.help = "for tests";
+  parameter.minimum = 0;
+  parameter.maximum = most;
+  return parameter;
+}
+
+std::atomic<std::uint64_t> jobs_run_here{0};
+
+// Jobs that sleep and then return their number; `misbehave` says what else they do.
+struct Napper {
+  using Input = std::uint64_t;
+  using Result = std::uint64_t;
+  static program::Description describe() {
+    program::Description description;
+    description.name = "napper";
+    description.summary = "jobs that sleep, and may misbehave";
+    description.parameters = {number("count", "100"), number("us", "1000"), number("bad-job", "5"),
+                              number("setup-ms", "0")};
+    program::Parameter bad;
+    bad.name = "bad";
+    bad.type = program::ParameterType::kText;
+    bad.default_value = "no";
+    bad.help = "no, exit, throw, fork, loud, huge, count-here, source, reduce";
+    description.parameters.push_back(bad);
+    return description;
+  }
+  explicit Napper(const program::Settings& settings)
+      : count_(static_cast<std::uint64_t>(settings.integer("count"))),
+        nap_(settings.integer("us")),
+        bad_job_(static_cast<std::uint64_t>(settings.integer("bad-job"))),
+        bad_(settings.text("bad")) {
+    usleep(static_cast<useconds_t>(settings.integer("setup-ms") * 1000));
+  }
+  void source(const program::Emit<Input>& emit) const {
+    for (std::uint64_t i = 0; i < count_; ++i) {
+      if (bad_ == "source" && i == bad_job_) throw std::runtime_error("the source has had enough");
+      if (!emit(i)) return;
+    }
+  }
+  Result work(const Input& input) const {
+    jobs_run_here.fetch_add(1);
+    if (input == bad_job_) misbehave();
+    bulkhead::sched::sleep_for(nap_);
+    return input;
+  }
+  void misbehave() const {
+    if (bad_ == "exit") _exit(0);
+    if (bad_ == "throw") throw std::runtime_error("job says \x1b[31mno\xff");
+    if (bad_ == "fork") {
+      for (const bool own_session : {false, true}) {
+        if (fork() == 0) {
+          if (own_session) setsid();
+          execlp("sleep", "sleep", "1000", nullptr);
+          _exit(1);
+        }
+      }
+    }
+    if (bad_ == "loud") {
+      const std::string line(1000, 'x');
+      for (int i = 0; i < 1000; ++i) {
+        if (write(2, line.data(), line.size()) < 0) break;
+      }
+      if (write(2, "\x1b[2Jlast words\n", 15) < 0) return;
+      kill(getpid(), SIGKILL);
+    }
+  }
+  struct Reducer {
+    explicit Reducer(const Napper& program) : napper(program) {}
+    void add(std::uint64_t, const Result* result) {
+      if (result != nullptr) sum += *result + 1;
+    }
+    program::Answer finish() {
+      if (napper.bad_ == "reduce") throw std::runtime_error("the reduce step has had enough");
+      const std::uint64_t shown = napper.bad_ == "count-here" ? jobs_run_here.load() : sum;
+      return {std::to_string(shown), "sum " + std::to_string(shown)};
+    }
+    const Napper& napper;
+    std::uint64_t sum = 0;
+  };
+
+  std::uint64_t count_;
+  std::chrono::microseconds nap_;
+  std::uint64_t bad_job_;
+  std::string bad_;
+};
+
+BULKHEAD_JOBS_PROGRAM(Napper);
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  // Tests aim at a worker that has started and not yet spoken.
+  if (const char* stall = std::getenv("BULKHEAD_TEST_STALL_MS"); stall != nullptr && argc == 1) {
+    usleep(static_cast<useconds_t>(std::atoi(stall)) * 1000);
+  }
+  // And one that dies at every start.
+  if (std::getenv("BULKHEAD_TEST_DIE") != nullptr && argc == 1) abort();
+  return bulkhead::worker::worker_main(argc, argv);
+}
