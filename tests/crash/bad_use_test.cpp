@@ -40,7 +40,7 @@ class BadUseTest : public CommandTest {
 TEST_F(BadUseTest, UnknownNamesAreToldWithTheNearestOne) {
   refused({"run", "prims"}, 2, {"'prims'", "'primes'"});
   refused({"rum", "primes"}, 2, {"'rum'", "'run'"});
-  refused({"run", "primes", "--model", "paralel"}, 2, {"'paralel'", "'parallel'"});
+  refused({"run", "primes", "--model", "parralel"}, 2, {"'parralel'", "'parallel'"});
   refused({"run", "primes", "--set", "up-too=5"}, 2, {"'up-too'", "'up-to'"});
   refused({"run", "primes", "--fault", "sevg@job=1"}, 2, {"'sevg'", "'segv'"});
   refused({"run", "primes", "--wrkers", "2"}, 2, {"--wrkers", "--workers"});
