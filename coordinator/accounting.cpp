@@ -20,16 +20,43 @@ double own_cpu_seconds() {
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
-void Coordinator::launch_failed(WorkerKey key, const std::string& why) {
-  const WorkerEnd end = supervisor_.launch_failed(key, why, base::Clock::now());
-  spdlog::warn("worker {}.{} was not launched: {}", key.worker, key.incarnation, why);
-  v1::WorkerExit& exit = outcome_.exits.emplace_back();
+namespace {
+
+v1::WorkerExit exit_of(const WorkerEnd& end, std::uint32_t repetition) {
+  v1::WorkerExit exit;
   exit.set_worker(end.key.worker);
   exit.set_incarnation(end.key.incarnation);
   exit.set_verdict(end.verdict);
   exit.set_reason(end.reason);
-  exit.set_repetition(settings_.repetition);
+  exit.set_repetition(repetition);
   exit.set_state(to_string(end.state));
+  return exit;
+}
+
+}  // namespace
+
+void Coordinator::launch_failed(WorkerKey key, const std::string& why) {
+  const WorkerEnd end = supervisor_.launch_failed(key, why, base::Clock::now());
+  spdlog::warn("worker {}.{} was not launched: {}", key.worker, key.incarnation, why);
+  outcome_.exits.push_back(exit_of(end, settings_.repetition));
+}
+
+void Coordinator::launch_lost(WorkerKey key) {
+  const auto found = workers_.find(key);
+  if (found == workers_.end() || !supervisor_.is_current(key)) return;
+  take_messages();
+  const wire::CrashSnapshot snapshot = found->second.page.snapshot();
+  const WorkerEnd end = supervisor_.launch_lost(key, base::Clock::now());
+  spdlog::info("worker {}.{} was not launched: {}", key.worker, key.incarnation, end.reason);
+  v1::WorkerExit exit = exit_of(end, settings_.repetition);
+  if (ending_ || dispatch_->finished() || !found->second.was_ready) {
+    dispatch_->count_fired(key, snapshot);
+  } else {
+    record_loss(exit, key, snapshot, end);
+  }
+  outcome_.exits.push_back(std::move(exit));
+  found->second.lifeline.reset();
+  found->second.page = {};
 }
 
 void Coordinator::worker_exited(HostExited&& exited) {
@@ -44,19 +71,13 @@ void Coordinator::worker_exited(HostExited&& exited) {
   const WorkerEnd end = supervisor_.exited(key, exited.exit_code, exited.signal, fruitful, now);
   worker_cpu_seconds_ += exited.usage.user_seconds + exited.usage.system_seconds;
 
-  v1::WorkerExit exit;
+  v1::WorkerExit exit = exit_of(end, settings_.repetition);
   if (end.is_crash) {
     spdlog::info("worker {}.{} {} while {}", key.worker, key.incarnation, end.reason,
                  to_string(end.state));
   } else {
     spdlog::debug("worker {}.{} {} {}", key.worker, key.incarnation, end.verdict, end.reason);
   }
-  exit.set_worker(key.worker);
-  exit.set_incarnation(key.incarnation);
-  exit.set_verdict(end.verdict);
-  exit.set_reason(end.reason);
-  exit.set_repetition(settings_.repetition);
-  exit.set_state(to_string(end.state));
   if (exited.signal) exit.set_signal(static_cast<std::uint32_t>(*exited.signal));
   if (exited.exit_code) exit.set_exit_code(static_cast<std::uint32_t>(*exited.exit_code));
   if (end.verdict != "finished") {

@@ -45,12 +45,17 @@ tl::expected<v1::WorkerDescription, Stop> describe_worker(Host& host, const std:
     return tl::unexpected(Stop{kExitEnvironment, fmt::format("bulkhead: worker '{}' {}\n",
                                                              wire::printable(executable), text)});
   };
-  LaunchSpec spec;
-  spec.executable = executable;
-  spec.arguments = {"--describe"};
-  spec.capture_stdout = true;
-  const WorkerKey key = spec.key;
-  if (auto launched = host.launch(std::move(spec)); !launched) {
+  WorkerKey key;
+  const auto launch = [&] {
+    ++key.incarnation;
+    LaunchSpec spec;
+    spec.key = key;
+    spec.executable = executable;
+    spec.arguments = {"--describe"};
+    spec.capture_stdout = true;
+    return host.launch(std::move(spec));
+  };
+  if (auto launched = launch(); !launched) {
     return refuse("can't be launched: " + launched.error().text);
   }
   const base::TimePoint deadline = base::Clock::now() + kDescribeDeadline;
@@ -58,6 +63,8 @@ tl::expected<v1::WorkerDescription, Stop> describe_worker(Host& host, const std:
   for (;;) {
     for (HostEvent& event : host.take_events()) {
       if (const auto* failed = std::get_if<HostLaunchFailed>(&event)) {
+        const bool again = failed->error.code == Code::kUnavailable && !late;
+        if (again && launch()) continue;  // its launcher died meanwhile
         return refuse(fmt::format("can't be launched: {}", failed->error.text));
       }
       auto* exited = std::get_if<HostExited>(&event);

@@ -127,7 +127,11 @@ void Coordinator::take_host_events() {
     if (const auto* launched = std::get_if<HostLaunched>(&event)) {
       supervisor_.launched(launched->key, base::Clock::now());
     } else if (const auto* failed = std::get_if<HostLaunchFailed>(&event)) {
-      launch_failed(failed->key, failed->error.text);
+      if (failed->error.code == Code::kUnavailable) {
+        launch_lost(failed->key);
+      } else {
+        launch_failed(failed->key, failed->error.text);
+      }
     } else {
       worker_exited(std::move(std::get<HostExited>(event)));
     }

@@ -108,6 +108,7 @@ class Coordinator {
   void take_hello(WorkerKey key, const v1::Hello& hello);
   void launch(WorkerKey key);
   void launch_failed(WorkerKey key, const std::string& why);
+  void launch_lost(WorkerKey key);
   void worker_exited(HostExited&& exited);
   void record_loss(v1::WorkerExit& exit, WorkerKey key, const wire::CrashSnapshot& snapshot,
                    const WorkerEnd& end);

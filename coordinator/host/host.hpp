@@ -37,7 +37,9 @@ struct HostLaunched {
 };
 struct HostLaunchFailed {
   WorkerKey key;
-  Error error;  // kNotFound, kPermissionDenied, …: names the executable
+  // kNotFound, kPermissionDenied, …: names the executable. kUnavailable: what launches died while
+  // it did; the worker may have lived for a moment and is gone.
+  Error error;
 };
 struct Usage {
   double user_seconds = 0;

@@ -151,7 +151,7 @@ void Launcher::on_launch(const v1::Launch& launch, std::vector<base::UniqueFd>& 
       if (!pidfd) {
         // Nobody could watch it: a stray from now on.
         spawned.error_number = errno;
-        ::kill(-spawned.pid, SIGKILL);
+        kill_process_group(spawned.pid);
       }
     }
   }
@@ -172,7 +172,7 @@ void Launcher::on_launch(const v1::Launch& launch, std::vector<base::UniqueFd>& 
 void Launcher::on_kill_group(const v1::KillGroup& kill) {
   const WorkerKey key{kill.worker(), kill.incarnation()};
   for (const auto& [pid, worker] : workers_)
-    if (worker == key) ::kill(-pid, SIGKILL);
+    if (worker == key) kill_process_group(pid);
 }
 
 void Launcher::read_signals() {
@@ -232,9 +232,9 @@ void Launcher::wind_up(Mode mode) {
       if (message.has_run_directory()) run_directory_ = message.run_directory();
     // Not our children: the pidfd says whether the number still means them.
     for (const auto& [pid, pidfd] : adopted_)
-      if (send_signal(pidfd.get(), SIGKILL)) ::kill(-pid, SIGKILL);
+      if (send_signal(pidfd.get(), SIGKILL)) kill_process_group(pid);
   }
-  for (const auto& [pid, key] : workers_) ::kill(-pid, SIGKILL);
+  for (const auto& [pid, key] : workers_) kill_process_group(pid);
 }
 
 unsigned Launcher::sweep(const std::vector<Process>& table, pid_t counted_group) {

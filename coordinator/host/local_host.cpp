@@ -125,7 +125,7 @@ void LocalHost::shutdown() {
   while (link_ && base::Clock::now() < deadline) handle_ready(20);
   if (link_) replace_launcher();  // kills it; none follows
   for (auto& [number, worker] : workers_)
-    if (worker.state == State::kAdopted && !worker.explained) ::kill(-worker.pid, SIGKILL);
+    if (worker.state == State::kAdopted && !worker.explained) kill_process_group(worker.pid);
   const base::TimePoint last = base::Clock::now() + kStrayLimit;
   while (!workers_.empty() && base::Clock::now() < last) handle_ready(20);
   // What can't end even after SIGKILL (a hung disk) is left to init, and said so.
@@ -231,7 +231,9 @@ void LocalHost::on_cause(const v1::ChildExited& exited) {
 
 // The launcher is dead or is given up. Its children are ours from its exit on: those that it told
 // us of stay and are adopted; one whose launch was never answered is a stray like any other, and is
-// gone before the launch is asked for again, so that no incarnation ever runs twice.
+// gone before the launch is reported as failed. It is not tried again here: a process may have been
+// there, and have read its boot message from the lifeline, so only a new incarnation can start
+// clean.
 void LocalHost::replace_launcher() {
   link_->end();
   read_launcher();
@@ -240,7 +242,7 @@ void LocalHost::replace_launcher() {
   for (auto& [number, worker] : workers_) {
     if (worker.state != State::kHeld) continue;
     worker.state = State::kAdopted;
-    if (worker.kill_wanted && !worker.explained) ::kill(-worker.pid, SIGKILL);
+    if (worker.kill_wanted && !worker.explained) kill_process_group(worker.pid);
     if (worker.detected && !worker.explained) collect_adopted(worker);
   }
   end_own_strays(known_children(), kStrayLimit);
@@ -259,13 +261,10 @@ void LocalHost::replace_launcher() {
         link_->send(message, {worker.pidfd.get()});
       }
       ++it;
-    } else if (link_) {
-      ask_for(worker);
-      ++it;
     } else {
-      const Error error =
-          shutting_down_ ? Error{Code::kUnavailable, "the host is shut down"} : launcher_error_;
-      events_.emplace_back(HostLaunchFailed{worker.key, error});
+      const Error lost{Code::kUnavailable,
+                       shutting_down_ ? "the host is shut down" : "its launcher died"};
+      events_.emplace_back(HostLaunchFailed{worker.key, link_ ? lost : launcher_error_});
       it = workers_.erase(it);
     }
   }
@@ -308,7 +307,7 @@ void LocalHost::kill_group(WorkerKey key) {
   if (found == workers_.end() || found->second.explained) return;
   WatchedWorker& worker = found->second;
   worker.kill_wanted = true;  // once launched, or again if the launcher dies before it obeys
-  if (worker.state == State::kAdopted) ::kill(-worker.pid, SIGKILL);
+  if (worker.state == State::kAdopted) kill_process_group(worker.pid);
   if (worker.state != State::kHeld || !link_) return;
   v1::ToLauncher message;
   message.mutable_kill_group()->set_worker(key.worker);

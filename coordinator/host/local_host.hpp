@@ -10,7 +10,7 @@ namespace bulkhead::coordinator {
 // Makes the calling process a subreaper and starts the launcher (/proc/self/exe __launcher). Call
 // from the main thread: the launcher's parent-death signal follows the thread. When the launcher
 // dies, workers stay, their causes are then learnt by the coordinator itself, and a new launcher is
-// started; launches under way are asked for again.
+// started; launches under way fail with kUnavailable and run nowhere: launch a new incarnation.
 //
 // Every child that the process gets after this call is taken for a worker or for a worker's stray:
 // do not fork elsewhere while a host lives.

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <bulkhead/base/check.hpp>
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
@@ -114,11 +115,16 @@ std::optional<double> pss_bytes_of(pid_t pid) {
   return bytes;
 }
 
+void kill_process_group(pid_t leader) {
+  BULKHEAD_CHECK(leader > 1, "kill(-{}) would reach strangers", leader);
+  ::kill(-leader, SIGKILL);
+}
+
 unsigned kill_group_of(pid_t leader, const std::vector<Process>& table) {
   unsigned members = 0;
   for (const Process& process : table)
     members += process.group == leader && process.pid != leader && process.alive;
-  ::kill(-leader, SIGKILL);
+  kill_process_group(leader);
   return members;
 }
 
@@ -128,7 +134,7 @@ unsigned kill_strays(const std::function<bool(pid_t)>& known, const std::vector<
   unsigned killed = 0;
   for (const Process& process : table) {
     if (process.parent != self || known(process.pid)) continue;
-    if (process.group == process.pid) ::kill(-process.pid, SIGKILL);
+    if (process.group == process.pid) kill_process_group(process.pid);
     ::kill(process.pid, SIGKILL);
     killed += process.alive && process.group != counted_group;
   }

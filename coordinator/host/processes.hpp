@@ -43,6 +43,8 @@ std::vector<Process> list_processes();
 // Its share of the memory that it maps; nullopt when it is gone or the kernel does not say.
 std::optional<double> pss_bytes_of(pid_t pid);
 
+// SIGKILL to the group of a leader that has not been reaped. 0 and 1 would mean everybody: checked.
+void kill_process_group(pid_t leader);
 // SIGKILL to the group of `leader`, which the caller must not have reaped yet (so that its number
 // is still its own). Returns how many living members other than the leader were in it.
 unsigned kill_group_of(pid_t leader, const std::vector<Process>& table);

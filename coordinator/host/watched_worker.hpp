@@ -37,7 +37,7 @@ class PipeReader {
 struct WatchedWorker {
   // Who can read its cause.
   enum class State {
-    kAsked,    // no answer yet; `spec` and the pipes' other ends are kept to ask again
+    kAsked,    // no answer yet; `spec` and the pipes' other ends are kept until it comes
     kHeld,     // child of the present launcher
     kAdopted,  // its launcher died: our own child
   };
@@ -45,7 +45,7 @@ struct WatchedWorker {
   WorkerKey key;
   State state = State::kAsked;
   std::optional<LaunchSpec> spec;
-  base::UniqueFd crash_page;  // our own duplicate, to ask again
+  base::UniqueFd crash_page;  // our own duplicate, until the launcher has it
   base::UniqueFd out_writer;
   base::UniqueFd err_writer;
 

@@ -110,6 +110,17 @@ WorkerEnd Supervisor::launch_failed(WorkerKey key, const std::string& error, bas
   return end;
 }
 
+WorkerEnd Supervisor::launch_lost(WorkerKey key, base::TimePoint now) {
+  Worker* worker = find(key);
+  WorkerEnd end{key, WorkerState::kLaunching, "not launched", "its launcher died", false};
+  if (worker == nullptr) return end;
+  end.state = worker->state;  // it may even have shaken hands before its launcher could tell of it
+  worker->state = WorkerState::kExited;
+  worker->deadline.reset();
+  after_end(key.worker, false, end.reason, now);
+  return end;
+}
+
 WorkerEnd Supervisor::exited(WorkerKey key, std::optional<int> exit_code, std::optional<int> signal,
                              bool fruitful, base::TimePoint now) {
   Worker* worker = find(key);

@@ -78,6 +78,8 @@ class Supervisor {
   // The worker broke the protocol, or a deadline of ours: SIGKILL, with this reason as its verdict.
   void condemn(WorkerKey key, const std::string& reason);
   WorkerEnd launch_failed(WorkerKey key, const std::string& error, base::TimePoint now);
+  // The launcher died with this launch in its hands; the worker, if there ever was one, is gone.
+  WorkerEnd launch_lost(WorkerKey key, base::TimePoint now);
   // `fruitful`: this incarnation finished a job, or a job was blamed for its death.
   WorkerEnd exited(WorkerKey key, std::optional<int> exit_code, std::optional<int> signal,
                    bool fruitful, base::TimePoint now);

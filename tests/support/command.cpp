@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bulkhead/base/check.hpp>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -106,7 +107,7 @@ pid_t CommandTest::start(const std::vector<std::string>& arguments) {
   const int failed = posix_spawn(&pid, BULKHEAD_COMMAND, &actions, nullptr, pointers(words).data(),
                                  pointers(variables).data());
   posix_spawn_file_actions_destroy(&actions);
-  EXPECT_EQ(failed, 0);
+  BULKHEAD_CHECK(failed == 0 && pid > 1, "posix_spawn: error {}", failed);
   running_[pid] = running;
   return pid;
 }

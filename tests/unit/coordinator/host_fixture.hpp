@@ -13,6 +13,7 @@
 #include <memory>
 #include <sstream>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "host/local_host.hpp"
@@ -106,6 +107,31 @@ class HostTest : public ::testing::Test {
     }
     ADD_FAILURE() << "no such event for worker " << key.worker;
     return {};
+  }
+
+  // The next event of one of two kinds about that worker.
+  template <class One, class Other>
+  std::variant<One, Other> await_either(WorkerKey key) {
+    const auto is_about = [key](const HostEvent& event) {
+      const auto* one = std::get_if<One>(&event);
+      const auto* other = std::get_if<Other>(&event);
+      return (one != nullptr && one->key == key) || (other != nullptr && other->key == key);
+    };
+    EXPECT_TRUE(becomes_true([&] {
+      wait_briefly(10);
+      return std::any_of(seen_.begin(), seen_.end(), is_about);
+    }));
+    const auto found = std::find_if(seen_.begin(), seen_.end(), is_about);
+    if (found == seen_.end()) return One{};
+    const bool is_one = std::holds_alternative<One>(*found);
+    std::variant<One, Other> result;
+    if (is_one) {
+      result = std::get<One>(std::move(*found));
+    } else {
+      result = std::get<Other>(std::move(*found));
+    }
+    seen_.erase(found);
+    return result;
   }
 
   HostExited run(LaunchSpec spec) {

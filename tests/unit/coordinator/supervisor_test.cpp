@@ -299,6 +299,19 @@ TEST_F(SupervisorTest, WorkersAreCountedApart) {
   EXPECT_THAT(supervisor_->ready(), ElementsAre(WorkerKey{2, 1}));
 }
 
+TEST_F(SupervisorTest, ALaunchLostWithItsLauncherIsTriedAgainAsANewIncarnation) {
+  make();
+  supervisor_->start(now_);
+  actions();
+  const WorkerEnd end = supervisor_->launch_lost({1, 1}, now_);
+  EXPECT_EQ(end.verdict, "not launched");
+  EXPECT_FALSE(end.is_crash);
+  EXPECT_THAT(actions(), ElementsAre("launch 1.2"));
+  // It may have shaken hands before its launcher could tell of it.
+  EXPECT_TRUE(supervisor_->hello({1, 2}, now_));
+  EXPECT_EQ(supervisor_->launch_lost({1, 2}, now_).state, WorkerState::kReady);
+}
+
 TEST_F(SupervisorTest, ALaunchThatFailsGivesTheWorkerUpAtOnce) {
   make(2);
   supervisor_->start(now_);
