@@ -107,8 +107,9 @@ std::string render_costs(const v1::RunReport& report, bool color) {
   return table.render(color, kWidth);
 }
 
-Cell answer_cell(const v1::ModelReport& model) {
+Cell answer_cell(const v1::RunReport& report, const v1::ModelReport& model) {
   if (answer_checksum(model).empty()) return {"none", Style::kPlain};
+  if (report.models_size() == 1) return {"given", Style::kPlain};  // nothing to compare it with
   if (model.answer_equal()) return {"equal", Style::kPlain};
   return {"DIFFERS", Style::kAlarm};
 }
@@ -134,7 +135,7 @@ std::string render_losses(const v1::RunReport& report, bool color) {
          loss_cell(jobs.quarantined()),
          loss_cell(jobs.failed()),
          {or_absent(model.has_blast_radius(), fmt::format("{:.2f}", model.blast_radius()))},
-         answer_cell(model)});
+         answer_cell(report, model)});
   }
   const bool summed =
       std::any_of(report.models().begin(), report.models().end(),
