@@ -199,10 +199,11 @@ Loss SharedDispatch::worker_lost(WorkerKey key, const wire::CrashSnapshot& snaps
   ledger_.counts().lost_in_flight += loss.lost_in_flight;
   ledger_.counts().results_lost += loss.results_lost;
   if (blamed) {
-    // A job in a slot may not have been seen yet: the ledger learns of it here. Every job before it
-    // has been started, in this incarnation or in one that made it known.
+    // A job in a slot may not have been seen yet: the ledger learns of it here. The jobs before it
+    // are known, or have started in this incarnation, or are in flight: another processor has taken
+    // one up and has not counted its start.
     const std::uint64_t started = std::min(snapshot.started, kMostJobs);
-    const std::uint64_t most = std::min(kMostJobs, ledger_.size() + started);
+    const std::uint64_t most = std::min(kMostJobs, ledger_.size() + started + settings_.in_flight);
     std::vector<std::uint64_t> seen = snapshot.running;
     if (snapshot.has_fatal) seen.push_back(snapshot.fatal.job);
     for (const std::uint64_t job : seen) {
