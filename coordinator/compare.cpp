@@ -10,8 +10,10 @@
 #include <bulkhead/transport/zmq.hpp>
 #include <bulkhead/wire/codec.hpp>
 #include <bulkhead/wire/text.hpp>
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <memory>
 
 #include "cli/doctor.hpp"
@@ -33,7 +35,7 @@ int complain(int code, const std::string& text) {
 }
 
 int complain(const Stop& stop) {
-  std::fputs(stop.text.c_str(), stop.code == 0 ? stdout : stderr);
+  std::fputs(stop.text.c_str(), stderr);
   return stop.code;
 }
 
@@ -294,8 +296,7 @@ class Comparison {
 
 int doctor(const Options& options) {
   const std::vector<Capability> capabilities = probe_machine();
-  std::fputs(render_doctor(capabilities, options.doctor_json).c_str(), stdout);
-  int code = kExitDone;
+  int code = say(render_doctor(capabilities, options.doctor_json));
   for (const Capability& capability : capabilities) {
     const bool required = std::find(options.require.begin(), options.require.end(),
                                     capability.name) != options.require.end();
@@ -308,6 +309,15 @@ int doctor(const Options& options) {
 
 }  // namespace
 
+int say(const std::string& text) {
+  const bool written = std::fputs(text.c_str(), stdout) >= 0 && std::fflush(stdout) == 0;
+  // A reader that went away has seen what it wanted.
+  if (written || errno == EPIPE) return kExitDone;
+  return complain(kExitEnvironment, fmt::format("cannot write to standard output: {}; make room "
+                                                "there, or send it elsewhere",
+                                                std::strerror(errno)));
+}
+
 int execute(const Options& options) {
   if (options.command == Command::kDoctor) return doctor(options);
   Interrupts interrupts;
@@ -319,14 +329,12 @@ int execute(const Options& options) {
   const auto description = describe_worker(**host, options.worker_path, interrupts);
   if (!description) return complain(description.error());
   if (options.command == Command::kList) {
-    std::fputs(render_list(*description).c_str(), stdout);
-    return kExitDone;
+    return say(render_list(*description));
   }
   const auto settings = resolve_settings(options, *description);
   if (!settings) return complain(settings.error());
   if (options.check) {
-    std::fputs(render_plan(options, *settings).c_str(), stdout);
-    return kExitDone;
+    return say(render_plan(options, *settings));
   }
   const std::string socket_name = "c";
   auto router = transport::Router::bind({directory->path(), socket_name}, {});
@@ -337,16 +345,14 @@ int execute(const Options& options) {
                         {**host, **router, interrupts, directory->path(), socket_name});
   const v1::RunReport report = comparison.run();
 
-  int code = static_cast<int>(report.exit().code());
-  if (options.json != "-") std::fputs(render_text(report, options.color).c_str(), stdout);
-  if (std::fflush(stdout) != 0 && errno != EPIPE) {
-    code = complain(kExitEnvironment, fmt::format("standard output: {}", std::strerror(errno)));
-  }
+  const int said = options.json == "-" ? kExitDone : say(render_text(report, options.color));
   if (!options.json.empty()) {
     if (const auto written = write_json(report, options.json); !written) {
       return complain(kExitEnvironment, written.error().text);
     }
   }
+  if (said != kExitDone) return said;
+  const int code = static_cast<int>(report.exit().code());
   if (code != kExitDone) complain(code, report.exit().reason());
   return code;
 }

@@ -1,9 +1,15 @@
 // `bulkhead run` and `bulkhead compare`: the models' runs, interleaved, and the report of them.
 #pragma once
 
+#include <string>
+
 #include "cli/options.hpp"
 
 namespace bulkhead::coordinator {
+
+// Results, to standard output. kExitDone; or kExitEnvironment, with a line that says why, when they
+// did not get there.
+int say(const std::string& text);
 
 // Carries out options.command (any). Returns the exit code. Call before any thread exists.
 int execute(const Options& options);

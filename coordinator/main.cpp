@@ -34,7 +34,10 @@ int main(int argc, char** argv) {
     start_logging();
     const auto options = coordinator::parse_command_line(argc, argv);
     if (options) return coordinator::execute(*options);
-    std::fputs(options.error().text.c_str(), options.error().code == 0 ? stdout : stderr);
+    if (options.error().code == coordinator::kExitDone) {
+      return coordinator::say(options.error().text);
+    }
+    std::fputs(options.error().text.c_str(), stderr);
     return options.error().code;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "bulkhead: a fault of bulkhead itself, please report it: %s\n",
