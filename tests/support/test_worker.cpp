@@ -27,6 +27,13 @@ program::Parameter number(const char* name, const char* value, double most = 1e9
 
 std::atomic<std::uint64_t> jobs_run_here{0};
 
+// Recursion without end: each call keeps a page of the goroutine's stack.
+__attribute__((noinline)) std::uint64_t fall(std::uint64_t depth) {
+  volatile char page[4096];
+  page[depth % sizeof page] = static_cast<char>(depth);
+  return depth == 0 ? 0 : fall(depth + 1) + static_cast<unsigned char>(page[0]);
+}
+
 // Jobs that sleep and then return their number; `misbehave` says what else they do.
 struct Napper {
   using Input = std::uint64_t;
@@ -41,7 +48,7 @@ struct Napper {
     bad.name = "bad";
     bad.type = program::ParameterType::kText;
     bad.default_value = "no";
-    bad.help = "no, exit, throw, fork, loud, huge, count-here, source, reduce";
+    bad.help = "no, exit, throw, abort, deep, fork, loud, count-here, source, reduce";
     description.parameters.push_back(bad);
     return description;
   }
@@ -66,6 +73,8 @@ struct Napper {
   }
   void misbehave() const {
     if (bad_ == "exit") _exit(0);
+    if (bad_ == "abort") abort();
+    if (bad_ == "deep") jobs_run_here.fetch_add(fall(1));
     if (bad_ == "throw") throw std::runtime_error("job says \x1b[31mno\xff");
     if (bad_ == "fork") {
       for (const bool own_session : {false, true}) {
@@ -106,6 +115,44 @@ struct Napper {
 };
 
 BULKHEAD_JOBS_PROGRAM(Napper);
+
+// Jobs whose results have many bytes.
+struct Heavy {
+  using Input = std::uint64_t;
+  using Result = std::string;
+  static program::Description describe() {
+    program::Description description;
+    description.name = "heavy";
+    description.summary = "jobs with large results";
+    description.parameters = {number("count", "20"), number("bytes", "1000000")};
+    return description;
+  }
+  explicit Heavy(const program::Settings& settings)
+      : count_(static_cast<std::uint64_t>(settings.integer("count"))),
+        bytes_(static_cast<std::size_t>(settings.integer("bytes"))) {}
+  void source(const program::Emit<Input>& emit) const {
+    for (std::uint64_t i = 0; i < count_; ++i) {
+      if (!emit(i)) return;
+    }
+  }
+  Result work(const Input& input) const {
+    return std::string(bytes_, static_cast<char>('a' + input % 26));
+  }
+  struct Reducer {
+    explicit Reducer(const Heavy&) {}
+    void add(std::uint64_t job, const Result* result) {
+      if (result == nullptr) return;
+      for (const char c : *result) sum += static_cast<unsigned char>(c) * (job + 1);
+    }
+    program::Answer finish() { return {std::to_string(sum), "sum " + std::to_string(sum)}; }
+    std::uint64_t sum = 0;
+  };
+
+  std::uint64_t count_;
+  std::size_t bytes_;
+};
+
+BULKHEAD_JOBS_PROGRAM(Heavy);
 
 }  // namespace
 
