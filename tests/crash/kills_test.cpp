@@ -1,6 +1,7 @@
 // SIGKILL at any time, to anybody. Instants are drawn from a seed that every failure prints.
 #include <signal.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <random>
 #include <set>
@@ -83,6 +84,10 @@ TEST_F(KillsTest, WorkersKilledAtRandomInstantsNeverSpoilTheAnswer) {
   int hits = 0;
   for (int run = 0; hits < kKills && run < kKills; ++run) {
     const pid_t command = start(napper("400", "1000", "3"));
+    ASSERT_TRUE(eventually([&] {
+      const auto found = marked(kTestWorker);
+      return std::any_of(found.begin(), found.end(), [&](pid_t pid) { return is_worker(pid); });
+    }));
     std::set<pid_t> struck;
     for (int i = 0; i < 6; ++i) {
       let_pass(std::chrono::microseconds(draw(25'000)));
