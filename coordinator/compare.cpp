@@ -28,6 +28,7 @@ namespace bulkhead::coordinator {
 namespace {
 
 constexpr auto kDescribeDeadline = std::chrono::seconds(20);
+constexpr int kDescribeAttempts = 3;
 
 int complain(int code, const std::string& text) {
   std::fprintf(stderr, "bulkhead: %s\n", text.c_str());
@@ -62,6 +63,7 @@ tl::expected<v1::WorkerDescription, Stop> describe_worker(Host& host, const std:
   }
   const base::TimePoint deadline = base::Clock::now() + kDescribeDeadline;
   bool late = false;
+  int kills = 0;
   for (;;) {
     for (HostEvent& event : host.take_events()) {
       if (const auto* failed = std::get_if<HostLaunchFailed>(&event)) {
@@ -73,6 +75,8 @@ tl::expected<v1::WorkerDescription, Stop> describe_worker(Host& host, const std:
       if (exited == nullptr) continue;
       if (interrupts.count() > 0) return tl::unexpected(Stop{128 + interrupts.first_signal(), {}});
       if (late) return refuse("did not describe itself in time; is it a bulkhead worker?");
+      // Killed, perhaps by a stranger: it is asked again, as a worker would be started again.
+      if (!exited->exit_code && ++kills < kDescribeAttempts && launch()) continue;
       if (exited->exit_code != 0) {
         return refuse(
             fmt::format("did not describe itself (it ended with {} {}); is it a bulkhead worker?",
