@@ -4,12 +4,14 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <bulkhead/base/check.hpp>
+#include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -67,6 +69,7 @@ bool eventually(const std::function<bool()>& condition, std::chrono::seconds dea
 CommandTest::CommandTest() : root_(make_root()) {
   environment_["BULKHEAD_RUN_DIR"] = path("runs");
   environment_["BULKHEAD_TEST_MARK"] = root_;
+  BULKHEAD_CHECK(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0, "prctl: errno {}", errno);
 }
 
 CommandTest::~CommandTest() {
@@ -75,10 +78,15 @@ CommandTest::~CommandTest() {
   EXPECT_TRUE(eventually([&] { return marked().empty(); }))
       << marked().size() << " processes are left behind";
   for (const pid_t pid : marked()) kill(pid, SIGKILL);
+  int orphans = 0;
+  while (waitpid(-1, nullptr, WNOHANG) > 0) ++orphans;
+  if (!orphans_allowed_) {
+    EXPECT_EQ(orphans, 0) << "descendants outlived their command";
+  }
   fs::remove_all(root_);
 }
 
-pid_t CommandTest::start(const std::vector<std::string>& arguments) {
+pid_t CommandTest::start(const std::vector<std::string>& arguments, const std::string& out) {
   std::vector<std::string> words{BULKHEAD_COMMAND};
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<std::string> variables;
@@ -95,7 +103,7 @@ pid_t CommandTest::start(const std::vector<std::string>& arguments) {
     return result;
   };
   Running running;
-  running.out = path("out." + std::to_string(started_));
+  running.out = out.empty() ? path("out." + std::to_string(started_)) : out;
   running.err = path("err." + std::to_string(started_++));
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
@@ -126,7 +134,7 @@ Outcome CommandTest::finish(pid_t pid) {
   outcome.seconds = std::chrono::duration<double>(Clock::now() - running.begin).count();
   outcome.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   outcome.signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-  outcome.out = slurp(running.out);
+  if (fs::is_regular_file(running.out)) outcome.out = slurp(running.out);
   outcome.err = slurp(running.err);
   return outcome;
 }
@@ -183,6 +191,8 @@ std::vector<std::string> CommandTest::run_directories() const {
   }
   return found;
 }
+
+std::string CommandTest::said() const { return slurp(path("err." + std::to_string(started_ - 1))); }
 
 std::string CommandTest::write_file(const std::string& name, const std::string& content) const {
   const fs::path target = path(name);

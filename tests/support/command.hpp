@@ -22,8 +22,16 @@ struct Outcome {
   double seconds = 0;
 };
 
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+inline constexpr bool kSanitized = true;
+#else
+inline constexpr bool kSanitized = false;
+#endif
+
 // Deadlines are there to end a hang, not to measure.
 inline constexpr auto kDeadline = std::chrono::seconds(120);
+// Where the time itself is promised (2 s), with room for a busy machine.
+inline constexpr double kPromptSeconds = kSanitized ? 60 : 10;
 
 // Asks again and again until `condition` holds; false after the deadline.
 bool eventually(const std::function<bool()>& condition, std::chrono::seconds deadline = kDeadline);
@@ -37,8 +45,9 @@ class CommandTest : public testing::Test {
 
   // `bulkhead ARGUMENTS…`, to its end.
   Outcome bulkhead(const std::vector<std::string>& arguments);
-  // Started only; finish() with its pid. Several at once are fine.
-  pid_t start(const std::vector<std::string>& arguments);
+  // Started only; finish() with its pid. Several at once are fine. Standard output goes to `out`
+  // where that is a path.
+  pid_t start(const std::vector<std::string>& arguments, const std::string& out = "");
   Outcome finish(pid_t pid);
 
   // The report of a run with `--json -`.
@@ -52,12 +61,17 @@ class CommandTest : public testing::Test {
   // SIGKILL by pidfd; true when it was alive (not a zombie) and got it.
   bool kill_hard(pid_t pid);
   std::vector<std::string> run_directories() const;
+  // What the latest started command has said on standard error so far.
+  std::string said() const;
 
   std::string path(const std::string& name) const { return root_ + "/" + name; }
   std::string write_file(const std::string& name, const std::string& content) const;
 
   std::map<std::string, std::string> environment_;
   const std::string root_;
+  // A command cleans up after itself: none of its descendants outlives it and comes to us, who are
+  // a subreaper, alive or as a zombie. Whoever kills the command itself allows for orphans.
+  bool orphans_allowed_ = false;
 
  private:
   struct Running {

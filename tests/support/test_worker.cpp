@@ -152,7 +152,8 @@ struct Heavy {
   std::size_t bytes_;
 };
 
-BULKHEAD_JOBS_PROGRAM(Heavy);
+// The macro is for one program a file.
+[[maybe_unused]] const bool heavy_registered = program::register_jobs<Heavy>();
 
 }  // namespace
 
