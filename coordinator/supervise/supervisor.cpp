@@ -128,8 +128,10 @@ WorkerEnd Supervisor::exited(WorkerKey key, std::optional<int> exit_code, std::o
   WorkerEnd end;
   end.key = key;
   end.state = worker->state;
-  const bool ours = signal && (worker->condemned || worker->terminated) &&
-                    (*signal == SIGKILL || *signal == SIGTERM);
+  // One that was refused while it shook hands may go by itself before our SIGKILL meets it.
+  const bool ours = exit_code ? worker->condemned.has_value() && !worker->said_goodbye
+                              : signal && (worker->condemned || worker->terminated) &&
+                                    (*signal == SIGKILL || *signal == SIGTERM);
   if (ours) {
     end.verdict = "killed by us";
     end.reason = worker->condemned.value_or("it did not drain in time");
