@@ -1,6 +1,7 @@
 // Ctrl-C and its kin, at every stage of a run: soon over, partial results kept and marked.
 #include <signal.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <fstream>
@@ -49,6 +50,13 @@ class InterruptsTest : public CommandTest {
     return result;
   }
   bool has_said(const char* word) const { return said().find(word) != std::string::npos; }
+  // Holds once a worker has left the sign.
+  std::function<bool()> sign(const char* variable) {
+    const std::string file = path(variable);
+    std::remove(file.c_str());
+    environment_[variable] = file;
+    return [file] { return access(file.c_str(), F_OK) == 0; };
+  }
   std::function<bool()> workers_there() {
     return [this] { return marked(kTestWorker).size() >= 2; };
   }
@@ -57,12 +65,8 @@ class InterruptsTest : public CommandTest {
 TEST_F(InterruptsTest, AnInterruptedRunKeepsWhatItHas) {
   for (const std::string name : {"processes", "parallel"}) {
     for (const int signal_number : {SIGINT, SIGTERM}) {
-      // Half a second of work is safe in every model; the whole would take half a minute.
-      const auto half = std::chrono::steady_clock::now() + std::chrono::milliseconds(500);
-      const Interrupted seen =
-          interrupt(napper(name, {"--set", "count=100000"}), {signal_number}, [&] {
-            return marked(kTestWorker).size() >= 2 && std::chrono::steady_clock::now() > half;
-          });
+      const Interrupted seen = interrupt(napper(name, {"--set", "count=100000"}), {signal_number},
+                                         sign("BULKHEAD_TEST_SLEPT"));
       EXPECT_EQ(seen.outcome.exit_code, signal_number == SIGINT ? 130 : 143) << seen.outcome.err;
       EXPECT_NE(seen.outcome.out.find("INTERRUPTED"), std::string::npos);
       ASSERT_FALSE(seen.report.is_null());
@@ -71,34 +75,26 @@ TEST_F(InterruptsTest, AnInterruptedRunKeepsWhatItHas) {
       const Json& repetition = model(seen.report, name).at("repetitions")[0];
       EXPECT_FALSE(repetition.at("complete"));
       EXPECT_GT(repetition.at("jobs").at("done"), 0);
-      for (const Json& exit : model(seen.report, name).at("exits")) {
-        EXPECT_EQ(exit.at("verdict"), "finished") << exit;
-      }
     }
   }
 }
 
 TEST_F(InterruptsTest, AWorkerThatDoesNotDrainIsTerminated) {
   for (const std::string name : {"processes", "parallel"}) {
-    environment_["BULKHEAD_LOG"] = "debug";
-    const auto later = std::chrono::steady_clock::now() + std::chrono::milliseconds(300);
-    const Interrupted seen = interrupt(napper(name, {"--set", "us=1000000000"}), {SIGINT}, [&] {
-      return marked(kTestWorker).size() >= 2 && std::chrono::steady_clock::now() > later;
-    });
+    const Interrupted seen =
+        interrupt(napper(name, {"--set", "us=1000000000"}), {SIGINT}, sign("BULKHEAD_TEST_BEGUN"));
     EXPECT_EQ(seen.outcome.exit_code, 130) << seen.outcome.err;
   }
 }
 
 TEST_F(InterruptsTest, ASecondInterruptKillsAtOnce) {
   // Jobs of 1000 s would hold the drain back until its deadline.
-  const auto later = std::chrono::steady_clock::now() + std::chrono::milliseconds(300);
-  const Interrupted seen = interrupt(
-      napper("processes", {"--set", "us=1000000000"}), {SIGINT, SIGTERM},
-      [&] { return marked(kTestWorker).size() >= 3 && std::chrono::steady_clock::now() > later; });
+  const Interrupted seen = interrupt(napper("processes", {"--set", "us=1000000000"}),
+                                     {SIGINT, SIGTERM}, sign("BULKHEAD_TEST_BEGUN"));
   EXPECT_EQ(seen.outcome.exit_code, 130) << seen.outcome.err;
   ASSERT_FALSE(seen.report.is_null());
   for (const Json& exit : model(seen.report, "processes").at("exits")) {
-    EXPECT_EQ(exit.at("verdict"), "killed by us") << exit;
+    EXPECT_EQ(exit.at("reason"), "interrupted twice") << exit;
   }
 }
 

@@ -1,4 +1,5 @@
 // A user's own worker, with programs that behave badly.
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <unistd.h>
@@ -26,6 +27,14 @@ program::Parameter number(const char* name, const char* value, double most = 1e9
 }
 
 std::atomic<std::uint64_t> jobs_run_here{0};
+std::atomic<bool> slept_here{false};
+
+// Makes the file that the variable names: a test waits for it.
+void leave_sign(const char* variable) {
+  if (const char* file = std::getenv(variable); file != nullptr) {
+    close(open(file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+  }
+}
 
 // Recursion without end: each call keeps a page of the goroutine's stack.
 __attribute__((noinline)) std::uint64_t fall(std::uint64_t depth) {
@@ -66,9 +75,10 @@ struct Napper {
     }
   }
   Result work(const Input& input) const {
-    jobs_run_here.fetch_add(1);
+    if (jobs_run_here.fetch_add(1) == 0) leave_sign("BULKHEAD_TEST_BEGUN");
     if (input == bad_job_) misbehave();
     bulkhead::sched::sleep_for(nap_);
+    if (!slept_here.exchange(true)) leave_sign("BULKHEAD_TEST_SLEPT");
     return input;
   }
   void misbehave() const {
