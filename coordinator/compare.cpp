@@ -275,18 +275,10 @@ class Comparison {
       }
     }
     report.set_interrupted(environment_.interrupts.count() > 0);
-    *report.mutable_machine() = describe_machine(stack_guard());
+    *report.mutable_machine() =
+        describe_machine(has_madvise_guards() ? "madvise guard pages" : "mprotect guard pages");
     complete_report(report, service_, options_.seed);
     judge(report, environment_.interrupts);
-  }
-
-  static std::string stack_guard() {
-    for (const Capability& capability : probe_machine()) {
-      if (capability.name == "guard-madvise") {
-        return capability.present ? "madvise guard pages" : "mprotect guard pages";
-      }
-    }
-    return "unknown";
   }
 
   const Options& options_;

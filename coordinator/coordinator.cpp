@@ -24,7 +24,6 @@ constexpr int kMessagesPerTurn = 1000;  // so that exits and signals get their t
 
 DispatchSettings dispatch_settings(const Environment& environment, const RunSettings& settings) {
   DispatchSettings result;
-  result.workers = settings.workers;
   result.in_flight = settings.in_flight;
   result.max_attempts = settings.max_attempts;
   result.spill_directory = environment.run_directory;

@@ -9,8 +9,6 @@
 namespace bulkhead::worker {
 namespace {
 
-// Room that protobuf's own fields may take in a message that carries one large value.
-constexpr std::size_t kEnvelopeBytes = 1024;
 // What a request for jobs and its answer take on a busy machine; the queue covers it.
 constexpr double kRoundTripSeconds = 4e-3;
 constexpr std::uint64_t kMostQueued = 1024;
@@ -123,9 +121,9 @@ void IsolatedRun::run_job(const v1::Job& job) {
     result.set_service_seconds(attempt.service_seconds);
     if (attempt.value) {
       std::string bytes = program_.encode_result(*attempt.value);
-      if (bytes.size() + kEnvelopeBytes > boot_.max_message_bytes()) {
+      if (bytes.size() > link_.most_value_bytes()) {
         result.set_error(fmt::format("the result has {} bytes; at most {} can cross", bytes.size(),
-                                     boot_.max_message_bytes() - kEnvelopeBytes));
+                                     link_.most_value_bytes()));
       } else {
         result.set_result(std::move(bytes));
       }
@@ -159,10 +157,9 @@ void IsolatedRun::run_source(std::uint64_t from) {
         source_credit_.receive();
       }
       std::string encoded = program_.encode_input(input);
-      if (encoded.size() + kEnvelopeBytes > boot_.max_message_bytes()) {
+      if (encoded.size() > link_.most_value_bytes()) {
         throw std::runtime_error(fmt::format("input {} has {} bytes; at most {} can cross", next,
-                                             encoded.size(),
-                                             boot_.max_message_bytes() - kEnvelopeBytes));
+                                             encoded.size(), link_.most_value_bytes()));
       }
       if (bytes > 0 && bytes + encoded.size() > kBatchBytes) flush(false);
       if (bytes == 0) message.mutable_inputs()->set_first(next);
@@ -176,9 +173,9 @@ void IsolatedRun::run_source(std::uint64_t from) {
       return true;
     });
   } catch (const std::exception& error) {
-    return pseudo_failed(false, error.what());
+    return link_.send_pseudo_failed(false, error.what());
   } catch (...) {
-    return pseudo_failed(false, "an exception that is not a std::exception");
+    return link_.send_pseudo_failed(false, "an exception that is not a std::exception");
   }
   // Stopped by the drain: it may have had more to give, so this is no end.
   if (draining_.load(std::memory_order_relaxed)) return;
@@ -201,8 +198,9 @@ void IsolatedRun::run_reduce(std::uint64_t jobs) {
         } else {
           auto value = program_.decode_result(entry.result());
           if (!value) {
-            return pseudo_failed(true, fmt::format("the result of job {} can't be decoded: {}",
-                                                   entry.index(), value.error().text));
+            return link_.send_pseudo_failed(
+                true, fmt::format("the result of job {} can't be decoded: {}", entry.index(),
+                                  value.error().text));
           }
           reducer->add(entry.index(), &*value);
         }
@@ -218,17 +216,10 @@ void IsolatedRun::run_reduce(std::uint64_t jobs) {
     message.mutable_answer()->set_jobs(jobs);
     link_.send(std::move(message));
   } catch (const std::exception& error) {
-    pseudo_failed(true, error.what());
+    link_.send_pseudo_failed(true, error.what());
   } catch (...) {
-    pseudo_failed(true, "an exception that is not a std::exception");
+    link_.send_pseudo_failed(true, "an exception that is not a std::exception");
   }
-}
-
-void IsolatedRun::pseudo_failed(bool reduce, const std::string& error) {
-  v1::ToCoordinator message;
-  message.mutable_pseudo_failed()->set_reduce(reduce);
-  message.mutable_pseudo_failed()->set_error(error);
-  link_.send(std::move(message));
 }
 
 }  // namespace bulkhead::worker

@@ -31,7 +31,6 @@ class IsolatedRun final : public LinkHandler {
   void run_job(const v1::Job& job);
   void run_source(std::uint64_t from);
   void run_reduce(std::uint64_t jobs);
-  void pseudo_failed(bool reduce, const std::string& error);
   std::uint64_t low_water() const;
 
   const v1::Boot& boot_;

@@ -58,6 +58,13 @@ void Link::send_result(v1::JobResult result) {
   wake();
 }
 
+void Link::send_pseudo_failed(bool reduce, const std::string& error) {
+  v1::ToCoordinator message;
+  message.mutable_pseudo_failed()->set_reduce(reduce);
+  message.mutable_pseudo_failed()->set_error(error);
+  send(std::move(message));
+}
+
 void Link::wake() {
   {
     base::MutexLock lock(mutex_);
@@ -162,8 +169,7 @@ void Link::flush(transport::Dealer& dealer, LinkHandler& handler) {
     backlog_.push_back(std::move(*bytes));
   }
   while (!backlog_.empty()) {
-    std::string copy = backlog_.front();
-    auto sent = dealer.send(std::move(copy));
+    auto sent = dealer.send(std::move(backlog_.front()));
     if (!sent) {
       if (sent.error().code == Code::kResourceExhausted) break;  // tried again after kRetry
       leave(kExitHandshake, sent.error().text);

@@ -42,6 +42,10 @@ class Link {
   // Thread-safe; results are batched until the link thread takes them. Order is kept.
   void send(v1::ToCoordinator message);
   void send_result(v1::JobResult result);
+  // The source or the reduce step threw.
+  void send_pseudo_failed(bool reduce, const std::string& error);
+  // Bytes that one input or result may have to fit into a message.
+  std::size_t most_value_bytes() const { return boot_.max_message_bytes() - kEnvelopeBytes; }
   // Makes the link thread look for credit.
   void wake();
 
@@ -49,6 +53,9 @@ class Link {
   [[noreturn]] void run(LinkHandler& handler);
 
  private:
+  // Room that protobuf's own fields may take in a message that carries one large value.
+  static constexpr std::size_t kEnvelopeBytes = 1024;
+
   void shake_hands(transport::Dealer& dealer);
   std::deque<v1::ToCoordinator> take_queue();
   void flush(transport::Dealer& dealer, LinkHandler& handler);

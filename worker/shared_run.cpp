@@ -11,11 +11,6 @@
 #include "crash_handler.hpp"
 
 namespace bulkhead::worker {
-namespace {
-
-constexpr std::size_t kEnvelopeBytes = 1024;
-
-}  // namespace
 
 SharedRun::SharedRun(const v1::Boot& boot, const program::ErasedJobs& program,
                      wire::CrashPage* page, sched::Scheduler&, Link& link)
@@ -112,21 +107,19 @@ void SharedRun::run_program() {
       return true;
     });
   } catch (const std::exception& error) {
-    return pseudo_failed(false, error.what());
+    return link_.send_pseudo_failed(false, error.what());
   } catch (...) {
-    return pseudo_failed(false, "an exception that is not a std::exception");
+    return link_.send_pseudo_failed(false, "an exception that is not a std::exception");
   }
-  // All of the in-flight places taken back: every job has ended.
-  for (std::uint32_t i = 0; i < boot_.in_flight(); ++i) in_flight_.send(0);
-  for (std::uint32_t i = 0; i < boot_.in_flight(); ++i) in_flight_.receive();
+  await_jobs();
   run_solo_jobs();
   if (draining_.load(std::memory_order_relaxed)) return;
   try {
     reduce();
   } catch (const std::exception& error) {
-    pseudo_failed(true, error.what());
+    link_.send_pseudo_failed(true, error.what());
   } catch (...) {
-    pseudo_failed(true, "an exception that is not a std::exception");
+    link_.send_pseudo_failed(true, "an exception that is not a std::exception");
   }
 }
 
@@ -142,6 +135,12 @@ void SharedRun::start_job(std::uint64_t index, program::Value input) {
       index);
 }
 
+// With every in-flight place taken, every job that was started has ended.
+void SharedRun::await_jobs() {
+  for (std::uint32_t i = 0; i < boot_.in_flight(); ++i) in_flight_.send(0);
+  for (std::uint32_t i = 0; i < boot_.in_flight(); ++i) in_flight_.receive();
+}
+
 // Suspects run one by one with nothing else at risk: everything else is safe first.
 void SharedRun::run_solo_jobs() {
   if (solo_inputs_.empty()) return;
@@ -149,9 +148,7 @@ void SharedRun::run_solo_jobs() {
   for (auto& [index, input] : solo_inputs_) {
     if (draining_.load(std::memory_order_relaxed)) return;
     start_job(index, std::move(input));
-    // With every place taken, the job has ended.
-    for (std::uint32_t i = 0; i < boot_.in_flight(); ++i) in_flight_.send(0);
-    for (std::uint32_t i = 0; i < boot_.in_flight(); ++i) in_flight_.receive();
+    await_jobs();
     checkpoint();
   }
 }
@@ -219,12 +216,12 @@ void SharedRun::checkpoint() {
     result.set_failures(source->failures);
     if (source->error.empty()) {
       result.set_result(program_.encode_result(source->value));
-      if (result.result().size() + kEnvelopeBytes > boot_.max_message_bytes()) {
-        // It can't be kept safe, so an isolated model would fail it too: the models stay
-        // comparable.
-        result.set_error(fmt::format("the result has {} bytes; at most {} can cross",
-                                     result.result().size(),
-                                     boot_.max_message_bytes() - kEnvelopeBytes));
+      if (result.result().size() > link_.most_value_bytes()) {
+        // It can't be kept safe. Nothing has to cross for this model to go on with it: it stays at
+        // risk, and a crash means doing it again.
+        base::MutexLock lock(mutex_);
+        too_large_.push_back(index);
+        continue;
       }
     } else {
       result.set_error(source->error);
@@ -233,12 +230,14 @@ void SharedRun::checkpoint() {
   }
 }
 
-// Finished, but reduced before any checkpoint took it: counts and times only.
+// Finished, but reduced before any checkpoint took it, or none could: counts and times only.
 void SharedRun::send_summary() {
   base::MutexLock one_at_a_time(checkpoint_mutex_);
   constexpr int kEntries = 4096;
   base::MutexLock lock(mutex_);
   v1::ToCoordinator message;
+  unsafe_.insert(unsafe_.end(), too_large_.begin(), too_large_.end());
+  too_large_.clear();
   for (const std::uint64_t index : unsafe_) {
     auto* batch = message.mutable_results();
     batch->set_summary(true);
@@ -272,8 +271,9 @@ void SharedRun::reduce() {
             } else {
               auto value = program_.decode_result(source->safe);
               if (!value) {
-                return pseudo_failed(true, fmt::format("the result of job {} can't be decoded: {}",
-                                                       index, value.error().text));
+                return link_.send_pseudo_failed(
+                    true, fmt::format("the result of job {} can't be decoded: {}", index,
+                                      value.error().text));
               }
               reducer->add(index, &*value);
             }
@@ -286,19 +286,12 @@ void SharedRun::reduce() {
           message.mutable_answer()->set_jobs(total_);
           link_.send(std::move(message));
         } catch (const std::exception& error) {
-          pseudo_failed(true, error.what());
+          link_.send_pseudo_failed(true, error.what());
         } catch (...) {
-          pseudo_failed(true, "an exception that is not a std::exception");
+          link_.send_pseudo_failed(true, "an exception that is not a std::exception");
         }
       },
       wire::kReduceJob);
-}
-
-void SharedRun::pseudo_failed(bool reduce, const std::string& error) {
-  v1::ToCoordinator message;
-  message.mutable_pseudo_failed()->set_reduce(reduce);
-  message.mutable_pseudo_failed()->set_error(error);
-  link_.send(std::move(message));
 }
 
 }  // namespace bulkhead::worker

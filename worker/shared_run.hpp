@@ -48,13 +48,13 @@ class SharedRun final : public LinkHandler {
   void run_program();
   void start_job(std::uint64_t index, program::Value input);
   void run_job(std::uint64_t index, const program::Value& input);
+  void await_jobs();
   void run_solo_jobs();
   void finish(std::uint64_t index, Record record);
   const v1::PlannedFault* take_fault(std::uint64_t job, v1::PlannedFault& storage);
   void checkpoint();
   void send_summary();
   void reduce();
-  void pseudo_failed(bool reduce, const std::string& error);
   Record& record(std::uint64_t index) BULKHEAD_REQUIRES(mutex_);
 
   const v1::Boot& boot_;
@@ -70,6 +70,8 @@ class SharedRun final : public LinkHandler {
   std::vector<std::unique_ptr<Record>> records_ BULKHEAD_GUARDED_BY(mutex_);
   std::vector<std::uint64_t> unsafe_
       BULKHEAD_GUARDED_BY(mutex_);  // finished since the last checkpoint
+  std::vector<std::uint64_t> too_large_
+      BULKHEAD_GUARDED_BY(mutex_);  // finished; no message can carry the result
   std::vector<v1::PlannedFault> faults_ BULKHEAD_GUARDED_BY(mutex_);
   std::uint64_t total_ = 0;                              // main goroutine
   std::map<std::uint64_t, program::Value> solo_inputs_;  // main goroutine

@@ -21,6 +21,8 @@ const std::vector<std::string>& capability_names();
 
 // Really tries each thing, in a child where trying could hurt; leaves nothing behind.
 std::vector<Capability> probe_machine();
+// Whether guard pages can be marks inside a mapping instead of mappings of their own.
+bool has_madvise_guards();
 std::string render_doctor(const std::vector<Capability>& capabilities, bool json);
 
 }  // namespace bulkhead::coordinator

@@ -321,4 +321,6 @@ const std::vector<std::string>& capability_names() {
 
 std::vector<Capability> probe_machine() { return Doctor().examine(); }
 
+bool has_madvise_guards() { return try_guard_madvise().error == 0; }
+
 }  // namespace bulkhead::coordinator

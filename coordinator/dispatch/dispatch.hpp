@@ -22,13 +22,15 @@
 namespace bulkhead::coordinator {
 
 struct DispatchSettings {
-  std::uint32_t workers = 1;
   std::uint32_t in_flight = 256;  // of the whole run
   std::uint32_t max_attempts = 3;
   std::string spill_directory;
   std::size_t memory_limit = 64u << 20;  // of results, before they spill
   std::vector<FaultSpec> faults;         // index = counter on the crash page
 };
+
+// What `a` has more than `b`; counts that come from a crash page need not agree with ours.
+constexpr std::uint64_t less(std::uint64_t a, std::uint64_t b) { return a > b ? a - b : 0; }
 
 struct Outgoing {
   WorkerKey to;

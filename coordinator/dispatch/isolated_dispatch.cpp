@@ -14,8 +14,6 @@ constexpr std::size_t kWindowBytes = 64u << 20;
 constexpr std::uint64_t kFirstGrant = 64;  // before the mean size of an input is known
 constexpr std::size_t kBatchBytes = 1u << 20;
 
-std::uint64_t less(std::uint64_t a, std::uint64_t b) { return a > b ? a - b : 0; }
-
 }  // namespace
 
 IsolatedDispatch::IsolatedDispatch(const DispatchSettings& settings) : Dispatch(settings) {}

@@ -15,12 +15,10 @@ constexpr std::uint64_t kMostJobs = 100'000'000;
 
 constexpr std::uint64_t kMostAhead = 65536;
 
-std::uint64_t less(std::uint64_t a, std::uint64_t b) { return a > b ? a - b : 0; }
-
 }  // namespace
 
-// Executions that led to this outcome: those that threw, and one that did not. A job fails at its
-// last attempt's throw; otherwise (its result is too large to cross) after one that did not throw.
+// Executions that led to this outcome: those that threw, and one that did not, unless the last
+// attempt threw too. At least one, whatever the worker says.
 std::uint64_t SharedDispatch::attempts(const v1::JobResult& entry) const {
   const std::uint64_t threw = std::min(entry.failures(), settings_.max_attempts);
   return !entry.has_error() || threw < settings_.max_attempts ? threw + 1 : threw;

@@ -99,7 +99,7 @@ class Socket {
   }
 
   // One frame; nothing when its peer's queue is full.
-  bool send(zmq::message_t frame, bool more = false) {
+  bool send(zmq::message_t& frame, bool more = false) {
     const auto flags =
         zmq::send_flags::dontwait | (more ? zmq::send_flags::sndmore : zmq::send_flags::none);
     return retry([&] { return socket_.send(frame, flags); }).has_value();
@@ -183,8 +183,9 @@ class ZmqRouter final : public Router {
     if (peer.empty()) return fail(Code::kInvalidArgument, "a message needs a peer");
     // With ROUTER_MANDATORY the identity frame fails where the peer is unknown or its queue is
     // full, and the payload frame then finds room.
-    if (!socket_.send(zmq::message_t(peer.data(), peer.size()), true) ||
-        !socket_.send(owned_message(std::move(bytes)))) {
+    zmq::message_t address(peer.data(), peer.size());
+    zmq::message_t payload = owned_message(std::move(bytes));
+    if (!socket_.send(address, true) || !socket_.send(payload)) {
       return fail(Code::kResourceExhausted, "the peer does not read: its queue is full");
     }
     return {};
@@ -230,9 +231,11 @@ class ZmqDealer final : public Dealer {
     socket_.raw().connect(file_.endpoint());
   }
 
-  Result<void> send(std::string bytes) override try {
+  Result<void> send(std::string&& bytes) override try {
     if (auto fits = socket_.check_size(bytes); !fits) return fits;
-    if (!socket_.send(owned_message(std::move(bytes)))) {
+    zmq::message_t frame = owned_message(std::move(bytes));
+    if (!socket_.send(frame)) {
+      bytes = text_of(frame);
       return fail(Code::kResourceExhausted, "the coordinator does not read: the queue is full");
     }
     return {};

@@ -72,6 +72,19 @@ TEST_F(MisbehaviourTest, AResultTooLargeToCrossFailsItsJobAndNothingElse) {
   }
 }
 
+// In shared memory nothing has to cross: the value is kept and used, only never safe.
+TEST_F(MisbehaviourTest, AResultTooLargeToCrossIsNoTroubleInSharedMemory) {
+  const Outcome outcome =
+      bulkhead({"run", "heavy", "--worker", kTestWorker, "--set", "bytes=70000000", "--set",
+                "count=3", "--model", "parallel", "--checkpoint", "1ms", "--json", "-"});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  const Json all = report(outcome);
+  const Json& parallel = model(all, "parallel");
+  EXPECT_EQ(parallel.at("jobs").at("done"), 3);
+  const std::uint64_t sum = 70'000'000ull * ('a' * 1 + 'b' * 2 + 'c' * 3);
+  EXPECT_EQ(parallel.at("answer").at("checksum"), std::to_string(sum));
+}
+
 // What the README's first example shows, on a tree of our own.
 TEST_F(MisbehaviourTest, ACrashInWordcountChangesNoWord) {
   std::uint64_t words = 0;

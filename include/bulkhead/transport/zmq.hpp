@@ -69,7 +69,8 @@ class Dealer {
                                                  const Options& options);
   virtual ~Dealer() = default;
 
-  virtual Result<void> send(std::string bytes) = 0;
+  // Takes `bytes` only when it succeeds: what a full queue refused can be sent again.
+  virtual Result<void> send(std::string&& bytes) = 0;
   virtual std::optional<Message> receive() = 0;
 
   struct Wait {

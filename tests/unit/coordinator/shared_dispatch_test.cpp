@@ -270,12 +270,38 @@ TEST_F(SharedDispatchTest, AttemptsThatThrewAreNotTakenForLostResults) {
   v1::ToCoordinator message;
   add_result(message, 0, 2);  // threw twice, then gave a result: three executions
   add_error(message, 1, 3);   // threw three times
-  add_error(message, 2, 0);   // gave a result too large to cross
+  add_error(message, 2, 0);   // a worker that does not count its failures
   tell(k1, std::move(message));
   EXPECT_EQ(counts().retried, 4u);
   const Loss loss = die(k1, page(8, 7, {3}));
   EXPECT_EQ(loss.results_lost, 0u);
   EXPECT_EQ(loss.lost_in_flight, 1u);
+}
+
+// A slot is written before the start is counted: the page may show a job beyond all that started.
+TEST_F(SharedDispatchTest, AJobThatOvertookOneNotYetCountedIsBlamed) {
+  DispatchSettings settings;
+  settings.in_flight = 8;
+  settings.max_attempts = 1;
+  make(settings);
+  start();
+  tell(k1, results({0, 1, 2}));
+  // Three have started and ended; jobs 3 and 4 are in slots, and only one start is counted.
+  const Loss loss = die(k1, fatal(page(4, 3, {3, 4}), 4));
+  EXPECT_EQ(loss.job, 4u);
+  EXPECT_EQ(dispatch_->ledger().at(4).state, JobState::kQuarantined);
+  EXPECT_EQ(dispatch_->ledger().at(3).blames, 0u);
+}
+
+// With nothing counted at all, as far as jobs may be in flight and no further.
+TEST_F(SharedDispatchTest, ASlotIsBelievedAsFarAsJobsMayBeInFlight) {
+  DispatchSettings settings;
+  settings.in_flight = 8;
+  make(settings);
+  start();
+  const Loss loss = die(k1, page(0, 0, {7, 8}));
+  EXPECT_THAT(loss.suspects, ElementsAre(7));
+  EXPECT_EQ(dispatch_->known_jobs(), 8u);
 }
 
 TEST_F(SharedDispatchTest, ALateCheckpointCountsUntilTheNextIncarnationIsReady) {

@@ -53,7 +53,6 @@ SimulatedPlan::SimulatedPlan(std::uint64_t seed) {
 Simulation::Simulation(std::uint64_t seed)
     : random_(seed), plan_(seed), supervisor_(supervisor_settings(plan_, seed)) {
   DispatchSettings settings;
-  settings.workers = plan_.workers;
   settings.in_flight = plan_.in_flight;
   settings.max_attempts = plan_.max_attempts;
   settings.faults = plan_.faults;

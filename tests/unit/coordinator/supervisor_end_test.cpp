@@ -99,6 +99,21 @@ TEST_F(SupervisorTest, AWorkerThatShakesHandsDuringTheDrainIsDrained) {
   EXPECT_EQ(supervisor_->state({1, 1}), WorkerState::kDraining);
 }
 
+// Refused while it shakes hands, a worker may leave by itself before our SIGKILL meets it.
+TEST_F(SupervisorTest, AWorkerRefusedAtTheEndMayGoByItself) {
+  make(1);
+  supervisor_->start(now_);
+  supervisor_->launched({1, 1}, now_);
+  supervisor_->drain("", now_);
+  actions();
+  EXPECT_FALSE(supervisor_->hello({1, 1}, now_)) << "which refuses it";
+  const WorkerEnd end = supervisor_->exited({1, 1}, 64, {}, false, now_);
+  EXPECT_EQ(end.verdict, "killed by us");
+  EXPECT_EQ(end.reason, "the run is over");
+  EXPECT_FALSE(end.is_crash);
+  EXPECT_TRUE(supervisor_->all_exited());
+}
+
 TEST_F(SupervisorTest, KillAllKillsEverythingOnceAndRestartsNothing) {
   make(5);
   supervisor_->start(now_);

@@ -150,6 +150,11 @@ TEST_F(TransportTest, ADealersQueueIsBoundedToo) {
   for (int i = 0; sent && i < 100; ++i) sent = dealer->send("x");
   ASSERT_FALSE(sent.has_value());
   EXPECT_EQ(sent.error().code, Code::kResourceExhausted);
+  for (const std::size_t size : {3u, 3000u}) {
+    std::string kept(size, 'y');
+    ASSERT_FALSE(dealer->send(std::move(kept)).has_value());
+    EXPECT_EQ(kept, std::string(size, 'y')) << "what was refused can be sent again";
+  }
 }
 
 TEST_F(TransportTest, ASecondBindToOnePathIsRefusedAndTheFirstLivesOn) {
