@@ -119,9 +119,14 @@ RunSettings run_settings(const Options& options, v1::Model model,
   if (is_isolated(model)) {
     run.processors_per_worker = std::max(1u, options.processors / options.workers);
   } else {
-    run.processors_per_worker = model == v1::MODEL_PARALLEL ? options.processors : 1;
+    const bool all_cores = model == v1::MODEL_PARALLEL || model == v1::MODEL_THREADS;
+    run.processors_per_worker = all_cores ? options.processors : 1;
   }
   run.in_flight = model == v1::MODEL_SEQUENTIAL ? 1 : options.in_flight;
+  if (model == v1::MODEL_THREADS && options.threads > 0) {
+    run.threads = options.threads;
+    run.in_flight = std::min(run.in_flight, options.threads);
+  }
   run.worker_executable = options.worker_path;
   run.program = program.name();
   run.program_digest = program.digest();

@@ -41,6 +41,7 @@ struct RunSettings {
   std::uint32_t workers = 1;
   std::uint32_t processors_per_worker = 1;
   std::uint32_t in_flight = 256;  // of the run
+  std::uint32_t threads = 0;      // model threads: of the pool; 0: a thread a job
   std::string worker_executable;
   std::string program;
   std::string program_digest;

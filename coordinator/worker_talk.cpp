@@ -160,6 +160,7 @@ void Coordinator::launch(WorkerKey key) {
   boot.set_model(settings_.model);
   boot.set_processors(settings_.processors_per_worker);
   boot.set_in_flight(std::max(1u, settings_.in_flight / settings_.workers));
+  boot.set_threads(settings_.threads);
   boot.set_program(settings_.program);
   for (const auto& [name, value] : settings_.settings) {
     v1::Setting* setting = boot.add_settings();

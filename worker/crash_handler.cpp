@@ -15,6 +15,7 @@
 #include <bulkhead/wire/codec.hpp>
 #include <cerrno>
 #include <ctime>
+#include <utility>
 
 namespace bulkhead::worker {
 namespace {
@@ -23,6 +24,8 @@ constexpr int kFatalSignals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTR
 constexpr std::size_t kAlternateStackBytes = 64 * 1024;
 
 wire::CrashPage* g_page = nullptr;
+// initial-exec: no lazy allocation on first use, which a signal handler could not survive.
+[[gnu::tls_model("initial-exec")]] thread_local constinit int t_slot = -1;
 thread_local constinit std::uintptr_t t_stack_low = 0;
 thread_local constinit std::uintptr_t t_stack_high = 0;
 
@@ -80,7 +83,7 @@ void on_fatal_signal(int signal_number, siginfo_t* info, void* context) {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);
   const Registers registers = registers_of(context);
-  const int processor = sched::current_processor();
+  const int slot = thread_slot();
   const std::uint32_t slots = g_page->slots.load(std::memory_order_relaxed);
   fatal.signal = signal_number;
   fatal.si_code = info->si_code;
@@ -91,12 +94,12 @@ void on_fatal_signal(int signal_number, siginfo_t* info, void* context) {
   fatal.task = sched::current_task_id();
   // A signal from another process lands on any thread: it says nothing about who is at fault.
   const bool own_fault = info->si_code > 0 || info->si_pid == getpid();
-  if (own_fault && processor >= 0 && static_cast<std::uint32_t>(processor) < slots) {
-    fatal.slot = static_cast<std::uint32_t>(processor);
+  if (own_fault && slot >= 0 && static_cast<std::uint32_t>(slot) < slots) {
+    fatal.slot = static_cast<std::uint32_t>(slot);
     fatal.job = g_page->slot[fatal.slot].job.load(std::memory_order_relaxed);
   } else {
     fatal.slot = slots;
-    fatal.job = wire::kNoJob;
+    fatal.job = own_fault ? sched::current_tag() : wire::kNoJob;  // of a thread beyond the slots
   }
   fatal.frame_count = walk_frames(registers, fatal.frames.data());
   fatal.complete.store(1, std::memory_order_release);  // pairs with snapshot()
@@ -110,7 +113,54 @@ void on_fatal_signal(int signal_number, siginfo_t* info, void* context) {
   if (info->si_code <= 0) raise(signal_number);
 }
 
+// Mapped with its thread and unmapped with it.
+class AlternateStack {
+ public:
+  AlternateStack()
+      : memory_(mmap(nullptr, kAlternateStackBytes, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)) {
+    BULKHEAD_CHECK(memory_ != MAP_FAILED, "mmap of an alternate signal stack: errno {}", errno);
+    stack_t stack{};
+    stack.ss_sp = memory_;
+    stack.ss_size = kAlternateStackBytes;
+    BULKHEAD_CHECK(sigaltstack(&stack, nullptr) == 0, "sigaltstack: errno {}", errno);
+  }
+  ~AlternateStack() {
+    stack_t none{};
+    none.ss_flags = SS_DISABLE;
+    sigaltstack(&none, nullptr);
+    munmap(memory_, kAlternateStackBytes);
+  }
+  AlternateStack(const AlternateStack&) = delete;
+  AlternateStack& operator=(const AlternateStack&) = delete;
+
+ private:
+  void* const memory_;
+};
+
 }  // namespace
+
+// Goroutines call these too, and go on on another thread after a switch: opaque, so that no
+// compiler keeps the address.
+#if defined(__clang__)
+__attribute__((noinline))
+#else
+__attribute__((noipa))
+#endif
+void set_thread_slot(int slot) noexcept {
+  t_slot = slot;
+  asm volatile("" ::: "memory");
+}
+
+#if defined(__clang__)
+__attribute__((noinline))
+#else
+__attribute__((noipa))
+#endif
+int thread_slot() noexcept {
+  asm volatile("" ::: "memory");
+  return t_slot;
+}
 
 void install_crash_handler(wire::CrashPage* page) {
   g_page = page;
@@ -124,17 +174,9 @@ void install_crash_handler(wire::CrashPage* page) {
 }
 
 void prepare_thread_for_crashes() {
-  // Never unmapped: a thread of a worker lives until the process ends.
-  thread_local bool prepared = false;
-  if (prepared) return;
-  prepared = true;
-  void* memory = mmap(nullptr, kAlternateStackBytes, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  BULKHEAD_CHECK(memory != MAP_FAILED, "mmap of an alternate signal stack: errno {}", errno);
-  stack_t stack{};
-  stack.ss_sp = memory;
-  stack.ss_size = kAlternateStackBytes;
-  BULKHEAD_CHECK(sigaltstack(&stack, nullptr) == 0, "sigaltstack: errno {}", errno);
+  static thread_local bool prepared = false;
+  if (std::exchange(prepared, true)) return;
+  static thread_local AlternateStack stack;
 
   pthread_attr_t attributes;
   if (pthread_getattr_np(pthread_self(), &attributes) == 0) {

@@ -10,9 +10,13 @@ namespace bulkhead::worker {
 // stay true.
 void install_crash_handler(wire::CrashPage* page);
 
+// The slot of the crash page that the calling thread writes, -1: none. Async-signal-safe to read.
+void set_thread_slot(int slot) noexcept;
+int thread_slot() noexcept;
+
 // Gives the calling thread an alternate signal stack (a goroutine's overflow leaves no room on its
-// own) and notes the thread's stack bounds for the frame walk. Once per thread; lives as long as
-// it.
+// own) and notes the thread's stack bounds for the frame walk. Lives as
+// long as it; again is harmless.
 void prepare_thread_for_crashes();
 
 }  // namespace bulkhead::worker

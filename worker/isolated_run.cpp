@@ -19,8 +19,8 @@ constexpr auto kGather = std::chrono::microseconds(300);
 }  // namespace
 
 IsolatedRun::IsolatedRun(const v1::Boot& boot, const program::ErasedJobs& program,
-                         wire::CrashPage* page, sched::Scheduler& scheduler, Link& link)
-    : boot_(boot), program_(program), scheduler_(scheduler), link_(link), runner_(program, page) {}
+                         wire::CrashPage* page, Link& link)
+    : boot_(boot), program_(program), link_(link), runner_(program, page) {}
 
 void IsolatedRun::main() { never_.receive(); }
 
@@ -31,7 +31,7 @@ void IsolatedRun::on_message(v1::ToWorker&& message) {
       received_.fetch_add(static_cast<std::uint64_t>(jobs->size()), std::memory_order_relaxed);
       for (v1::Job& job : *jobs) {
         const sched::Tag tag = job.index();
-        scheduler_.go([this, owned = std::move(job)] { run_job(owned); }, tag);
+        sched::go([this, owned = std::move(job)] { run_job(owned); }, tag);
       }
       break;
     }
@@ -40,7 +40,7 @@ void IsolatedRun::on_message(v1::ToWorker&& message) {
       while (source_credit_.try_receive()) {  // left over from a source that threw
       }
       for (std::uint32_t i = 0; i < open.credit(); ++i) source_credit_.try_send(0);
-      scheduler_.go([this, from = open.from()] { run_source(from); }, wire::kSourceJob);
+      sched::go([this, from = open.from()] { run_source(from); }, wire::kSourceJob);
       break;
     }
     case v1::ToWorker::kSourceCredit:
@@ -51,8 +51,8 @@ void IsolatedRun::on_message(v1::ToWorker&& message) {
     case v1::ToWorker::kOpenReduce:
       while (reduce_batches_.try_receive()) {  // left over from a reduce step that threw
       }
-      scheduler_.go([this, jobs = message.open_reduce().jobs()] { run_reduce(jobs); },
-                    wire::kReduceJob);
+      sched::go([this, jobs = message.open_reduce().jobs()] { run_reduce(jobs); },
+                wire::kReduceJob);
       break;
     case v1::ToWorker::kReduceResults:
       // The coordinator sends within our credit, which is the channel's capacity.

@@ -17,8 +17,9 @@ namespace bulkhead::worker {
 class IsolatedRun final : public LinkHandler {
  public:
   IsolatedRun(const v1::Boot& boot, const program::ErasedJobs& program, wire::CrashPage* page,
-              sched::Scheduler& scheduler, Link& link);
+              Link& link);
 
+  // Messages are taken on a thread that has entered the scheduler.
   // The main goroutine: sleeps until the process ends, so that processors stay.
   void main();
 
@@ -35,7 +36,6 @@ class IsolatedRun final : public LinkHandler {
 
   const v1::Boot& boot_;
   const program::ErasedJobs& program_;
-  sched::Scheduler& scheduler_;
   Link& link_;
   JobRunner runner_;
 

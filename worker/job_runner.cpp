@@ -30,13 +30,16 @@ void SlotObserver::on_switch(unsigned processor, sched::Tag tag) {
                          std::memory_order_relaxed);
 }
 
-void SlotObserver::on_processor_start(unsigned) { prepare_thread_for_crashes(); }
+void SlotObserver::on_processor_start(unsigned processor) {
+  prepare_thread_for_crashes();
+  set_thread_slot(static_cast<int>(processor));
+}
 
 wire::CrashSlot& JobRunner::own_slot() {
-  const int processor = sched::current_processor();
-  BULKHEAD_CHECK(processor >= 0 && static_cast<std::size_t>(processor) < wire::kMaxSlots,
-                 "a job runs outside the scheduler (processor {})", processor);
-  return page_->slot[static_cast<std::size_t>(processor)];
+  const int slot = thread_slot();
+  BULKHEAD_CHECK(slot >= 0 && static_cast<std::size_t>(slot) < wire::kMaxSlots,
+                 "a job runs on a thread without a slot ({})", slot);
+  return page_->slot[static_cast<std::size_t>(slot)];
 }
 
 Attempt JobRunner::run(const program::Value& input, const v1::PlannedFault* fault) {

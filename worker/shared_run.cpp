@@ -13,7 +13,7 @@
 namespace bulkhead::worker {
 
 SharedRun::SharedRun(const v1::Boot& boot, const program::ErasedJobs& program,
-                     wire::CrashPage* page, sched::Scheduler&, Link& link)
+                     wire::CrashPage* page, Link& link)
     : boot_(boot),
       program_(program),
       link_(link),
@@ -84,11 +84,11 @@ void SharedRun::main() {
       }
     }).detach();
   }
-  sched::go([this] { run_program(); }, wire::kSourceJob);
+  sched::go([this] { run_source(); }, wire::kSourceJob);
   never_.receive();
 }
 
-void SharedRun::run_program() {
+void SharedRun::run_source() {
   try {
     program_.source(0, [&](program::Value input) {
       if (draining_.load(std::memory_order_relaxed)) return false;
@@ -111,11 +111,15 @@ void SharedRun::run_program() {
   } catch (...) {
     return link_.send_pseudo_failed(false, "an exception that is not a std::exception");
   }
-  await_jobs();
-  run_solo_jobs();
-  if (draining_.load(std::memory_order_relaxed)) return;
+  // From here on it is no fault of the source when somebody crashes.
+  sched::go([this] { run_rest(); }, sched::kNoTag);
+}
+
+void SharedRun::run_rest() {
   try {
-    reduce();
+    await_jobs();
+    run_solo_jobs();
+    if (!draining_.load(std::memory_order_relaxed)) reduce();
   } catch (const std::exception& error) {
     link_.send_pseudo_failed(true, error.what());
   } catch (...) {

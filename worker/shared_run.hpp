@@ -6,7 +6,6 @@
 #include <bulkhead/program/jobs.hpp>
 #include <bulkhead/sched/channel.hpp>
 #include <bulkhead/sched/scheduler.hpp>
-#include <condition_variable>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -22,12 +21,11 @@ namespace bulkhead::worker {
 
 class SharedRun final : public LinkHandler {
  public:
-  // The arguments of IsolatedRun. All goroutines start from goroutines here: the scheduler is
-  // theirs.
   SharedRun(const v1::Boot& boot, const program::ErasedJobs& program, wire::CrashPage* page,
-            sched::Scheduler&, Link& link);
+            Link& link);
 
-  // The main goroutine: source, jobs, reduce, answer; then sleeps until the process ends.
+  // The main task, a goroutine or a thread: source, jobs, reduce, answer; then sleeps until the
+  // process ends. What it starts with go() is of its own kind.
   void main();
 
   void on_message(v1::ToWorker&& message) override;
@@ -45,7 +43,8 @@ class SharedRun final : public LinkHandler {
     bool is_safe = false;  // at the coordinator, or on its way in order before anything later
   };
 
-  void run_program();
+  void run_source();
+  void run_rest();
   void start_job(std::uint64_t index, program::Value input);
   void run_job(std::uint64_t index, const program::Value& input);
   void await_jobs();
@@ -73,8 +72,8 @@ class SharedRun final : public LinkHandler {
   std::vector<std::uint64_t> too_large_
       BULKHEAD_GUARDED_BY(mutex_);  // finished; no message can carry the result
   std::vector<v1::PlannedFault> faults_ BULKHEAD_GUARDED_BY(mutex_);
-  std::uint64_t total_ = 0;                              // main goroutine
-  std::map<std::uint64_t, program::Value> solo_inputs_;  // main goroutine
+  std::uint64_t total_ = 0;                              // the source, then reduce
+  std::map<std::uint64_t, program::Value> solo_inputs_;  // the source, then the rest
 
   std::atomic<bool> draining_{false};
   std::atomic<std::uint64_t> running_{0};

@@ -2,6 +2,7 @@
 #include <bulkhead/v1/control.pb.h>
 #include <fcntl.h>
 #include <google/protobuf/util/json_util.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -25,6 +26,7 @@
 #include "crash_handler.hpp"
 #include "isolated_run.hpp"
 #include "job_runner.hpp"
+#include "job_threads.hpp"
 #include "link.hpp"
 #include "shared_run.hpp"
 
@@ -120,10 +122,36 @@ template <class Run>
   options.processors = boot.processors();
   options.observer = &observer;
   sched::Scheduler scheduler(options);
-  Run run(boot, program, page, scheduler, link);
-  std::thread([&] { link.run(run); }).detach();  // ends the process, never returns
+  Run run(boot, program, page, link);
+  std::thread([&] {
+    sched::Enter enter(scheduler);
+    link.run(run);  // ends the process, never returns
+  }).detach();
   scheduler.run([&] { run.main(); });
   BULKHEAD_CHECK(false, "the main goroutine of a worker ended");
+  std::abort();
+}
+
+// The kernel schedules these threads: as many cores as the other models use, no more.
+void use_cores(unsigned count) {
+  cpu_set_t usable;
+  CPU_ZERO(&usable);
+  if (sched_getaffinity(0, sizeof usable, &usable) != 0) return;  // more than 1,024 CPUs: all then
+  for (unsigned cpu = 0; cpu < CPU_SETSIZE && CPU_COUNT(&usable) > static_cast<int>(count); ++cpu) {
+    const unsigned last = CPU_SETSIZE - 1 - cpu;
+    CPU_CLR(last, &usable);
+  }
+  sched_setaffinity(0, sizeof usable, &usable);
+}
+
+[[noreturn]] void serve_threads(const v1::Boot& boot, const program::ErasedJobs& program,
+                                wire::CrashPage* page, Link& link) {
+  use_cores(boot.processors());
+  JobThreads threads(page, boot.threads());
+  SharedRun run(boot, program, page, link);
+  std::thread([&] { link.run(run); }).detach();  // ends the process, never returns
+  threads.run([&] { run.main(); });
+  BULKHEAD_CHECK(false, "the main task of a worker ended");
   std::abort();
 }
 
@@ -147,7 +175,8 @@ int serve() {
   }
   page_fd.reset();
   wire::CrashPage* page = mapping->page();
-  page->slots.store(boot->processors(), std::memory_order_relaxed);
+  const bool threads = boot->model() == v1::MODEL_THREADS;
+  page->slots.store(threads ? wire::kMaxSlots : boot->processors(), std::memory_order_relaxed);
   install_crash_handler(page);
   prepare_thread_for_crashes();
 
@@ -170,6 +199,7 @@ int serve() {
     link.run(run);
   }
   if (is_isolated(boot->model())) serve_program<IsolatedRun>(*boot, *program, page, link);
+  if (threads) serve_threads(*boot, *program, page, link);
   serve_program<SharedRun>(*boot, *program, page, link);
 }
 

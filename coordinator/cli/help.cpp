@@ -34,16 +34,17 @@ constexpr const char* kCompareUsage =
     "Usage: bulkhead compare SCENARIO [FLAGS]: one program under several models, side by side\n";
 constexpr const char* kRunShape = R"(
 Shape
-  --model M            sequential, concurrent, parallel or processes (parallel)
+  --model M            sequential, concurrent, parallel, threads or processes (parallel)
 )";
 constexpr const char* kCompareShape = R"(
 Shape
-  --models A,B,C       models in order (sequential,concurrent,parallel,processes)
+  --models A,B,C       models in order (sequential,concurrent,parallel,threads,processes)
 )";
 constexpr const char* kShared =
     R"(  --workers W          processes of the isolated models (usable cores)
   --processors P       threads of the whole run, shared out among its workers (usable cores)
   --in-flight K        jobs at once in the whole run (256)
+  --threads N          model threads: a pool of N threads (one thread a job)
 Program
   --set NAME=VALUE     a setting, repeatable; `bulkhead list` shows them
   --input PATH...      files and folders to read, repeatable
@@ -65,7 +66,7 @@ constexpr const char* kOutput = R"(Output
   --color WHEN         auto, always or never (auto)
   --help, --version
 Environment: BULKHEAD_WORKERS, _PROCESSORS, _IN_FLIGHT, _WORKER, _SEED, _MAX_ATTEMPTS, _TIMEOUT,
-_CHECKPOINT, _REPEAT stand in for their flags; NO_COLOR.
+_CHECKPOINT, _REPEAT, _THREADS stand in for their flags; NO_COLOR.
 
 Examples
 )";
@@ -118,6 +119,7 @@ std::vector<Flag> flags_of(Command command) {
           {command, "workers"},
           {command, "processors"},
           {command, "in-flight"},
+          {command, "threads"},
           {command, "set", FlagKind::kRepeated},
           {command, "input", FlagKind::kList},
           {command, "worker"},

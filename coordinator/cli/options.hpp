@@ -39,6 +39,7 @@ struct Options {
   std::uint32_t workers = 0;      // isolated models; default: usable cores
   std::uint32_t processors = 0;   // total of a run; default: usable cores
   std::uint32_t in_flight = 256;  // of the whole run
+  std::uint32_t threads = 0;      // model threads: a pool of so many; 0: a thread a job
   std::vector<std::pair<std::string, std::string>> settings;  // --set, raw, in order
   std::vector<std::string> inputs;                            // --input, exist
   std::string worker_path;        // the worker's executable; default: beside /proc/self/exe

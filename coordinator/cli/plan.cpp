@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bulkhead/wire/crash_page.hpp>
 #include <bulkhead/wire/text.hpp>
 #include <cctype>
 #include <cerrno>
@@ -102,8 +103,8 @@ class Resolver {
   std::optional<Given> given(const std::string& flag) const {
     if (const auto* values = all(flag)) return Given{"--" + flag, values->back(), "flag"};
     static const std::vector<std::string> kFromEnvironment{
-        "workers", "processors", "in-flight", "seed",        "repeat",
-        "worker",  "checkpoint", "timeout",   "max-attempts"};
+        "workers", "processors", "in-flight", "seed",         "repeat",
+        "worker",  "checkpoint", "timeout",   "max-attempts", "threads"};
     if (std::find(kFromEnvironment.begin(), kFromEnvironment.end(), flag) ==
         kFromEnvironment.end()) {
       return std::nullopt;
@@ -170,8 +171,7 @@ class Resolver {
       const auto known = std::find_if(available_models().begin(), available_models().end(),
                                       [&](v1::Model model) { return name == to_string(model); });
       if (known == available_models().end()) {
-        for (const v1::Model later : {v1::MODEL_THREADS, v1::MODEL_CLUSTER}) {
-          if (name != to_string(later)) continue;
+        if (name == to_string(v1::MODEL_CLUSTER)) {
           return stop(kExitUsage, "model '{}' is not in this build; models: {}", name,
                       join(model_names()));
         }
@@ -215,7 +215,28 @@ class Resolver {
         !done) {
       return done;
     }
-    return count("in-flight", 256u, 1, 1'000'000, options_.in_flight);
+    if (Done done = count("in-flight", 256u, 1, 1'000'000, options_.in_flight); !done) return done;
+    return threads();
+  }
+
+  Done threads() {
+    if (const auto from = given("threads")) {
+      if (Done done = count("threads", 0u, 1, wire::kMaxThreads, options_.threads); !done) {
+        return done;
+      }
+    } else {
+      plan("threads", "one a job", from);
+    }
+    const auto& models = options_.models;
+    const bool used = std::find(models.begin(), models.end(), v1::MODEL_THREADS) != models.end();
+    if (used && options_.threads == 0 && options_.in_flight > wire::kMaxThreads) {
+      return stop(
+          kExitUsage,
+          "--in-flight: {} jobs at once are more threads than model 'threads' starts; write "
+          "--in-flight {} or less, or name a pool: --threads 64",
+          options_.in_flight, wire::kMaxThreads);
+    }
+    return {};
   }
 
   static Done too_many_workers(const Given& from, std::uint64_t workers) {

@@ -112,7 +112,8 @@ bool is_isolated(v1::Model model) {
 
 const std::vector<v1::Model>& available_models() {
   static const std::vector<v1::Model> kAvailable{v1::MODEL_SEQUENTIAL, v1::MODEL_CONCURRENT,
-                                                 v1::MODEL_PARALLEL, v1::MODEL_PROCESSES};
+                                                 v1::MODEL_PARALLEL, v1::MODEL_THREADS,
+                                                 v1::MODEL_PROCESSES};
   return kAvailable;
 }
 
@@ -212,10 +213,10 @@ std::string render_list(const v1::WorkerDescription& description) {
   }
   text += "models\n";
   for (const v1::Model model : available_models()) {
-    static constexpr std::array kShapes{"1 worker, 1 processor, one task after the other",
-                                        "1 worker, 1 processor, tasks interleave",
-                                        "1 worker, all processors, shared memory",
-                                        "one process each worker, isolated"};
+    static constexpr std::array kShapes{
+        "1 worker, 1 processor, one task after the other",
+        "1 worker, 1 processor, tasks interleave", "1 worker, all processors, shared memory",
+        "1 worker, one OS thread a task, shared memory", "one process each worker, isolated"};
     const auto at = static_cast<std::size_t>(
         std::find(available_models().begin(), available_models().end(), model) -
         available_models().begin());

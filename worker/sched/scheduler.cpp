@@ -213,11 +213,18 @@ const char* to_string(TaskInfo::State state) {
   return "unknown";
 }
 
-Enter::Enter(Scheduler& scheduler, Tag tag)
-    : outer_(thread_state().entered), outer_tag_(thread_state().entered_tag) {
+Enter::Enter(Scheduler& scheduler, Tag tag) : Enter(&scheduler, nullptr, tag) {}
+
+Enter::Enter(ThreadHost& host, Tag tag) : Enter(nullptr, &host, tag) {}
+
+Enter::Enter(Scheduler* scheduler, ThreadHost* host, Tag tag)
+    : outer_(thread_state().entered),
+      outer_host_(thread_state().host),
+      outer_tag_(thread_state().entered_tag) {
   BULKHEAD_CHECK(current_task() == nullptr, "Enter is for plain threads, not for goroutines");
   ThreadState state = thread_state();
-  state.entered = &scheduler;
+  state.entered = scheduler;
+  state.host = host;
   state.entered_tag = tag;
   set_thread_state(state);
 }
@@ -225,6 +232,7 @@ Enter::Enter(Scheduler& scheduler, Tag tag)
 Enter::~Enter() {
   ThreadState state = thread_state();
   state.entered = outer_;
+  state.host = outer_host_;
   state.entered_tag = outer_tag_;
   set_thread_state(state);
 }
@@ -232,6 +240,7 @@ Enter::~Enter() {
 void go(std::function<void()> body) { go(std::move(body), current_tag()); }
 
 void go(std::function<void()> body, Tag tag) {
+  if (ThreadHost* const host = thread_state().host) return host->go(std::move(body), tag);
   Scheduler* const scheduler = Scheduler::current();
   BULKHEAD_CHECK(scheduler != nullptr,
                  "go() on a plain thread that entered no scheduler: use Enter or Scheduler::go");
@@ -240,16 +249,21 @@ void go(std::function<void()> body, Tag tag) {
 
 void yield() {
   Task* const task = current_task();
-  if (task == nullptr)
+  if (task == nullptr) {
     std::this_thread::yield();
-  else
-    switch_out(*task, Leaving::kYield, ParkReason::kNone);
+    checkpoint();
+    return;
+  }
+  switch_out(*task, Leaving::kYield, ParkReason::kNone);
 }
 
 void sleep_for(base::Duration duration) {
   Task* const task = current_task();
   if (task == nullptr) {
+    const ThreadState state = thread_state();
+    if (state.host != nullptr) state.host->on_block();
     std::this_thread::sleep_for(duration);
+    if (state.host != nullptr) state.host->on_run(state.entered_tag);
   } else if (duration <= base::Duration::zero()) {
     yield();
   } else {
@@ -262,9 +276,12 @@ void sleep_for(base::Duration duration) {
 }
 
 void checkpoint() {
-  const Task* const task = current_task();
-  if (task != nullptr)
-    task->scheduler->announce(static_cast<unsigned>(current_processor()), task->tag);
+  const ThreadState state = thread_state();
+  if (state.task != nullptr) {
+    state.task->scheduler->announce(static_cast<unsigned>(state.processor), state.task->tag);
+  } else if (state.host != nullptr) {
+    state.host->on_run(state.entered_tag);
+  }
 }
 
 Tag current_tag() {

@@ -14,6 +14,7 @@ struct Task;
 struct ThreadState {
   Task* task = nullptr;          // the goroutine that runs on this thread
   Scheduler* entered = nullptr;  // by Enter, on a plain thread
+  ThreadHost* host = nullptr;    // likewise; at most one of the two
   Tag entered_tag = kNoTag;
   Scheduler* owner = nullptr;  // whose processor this is
   int processor = -1;

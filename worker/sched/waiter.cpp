@@ -66,7 +66,10 @@ void Waiter::park(Lock& lock, ParkReason reason) BULKHEAD_NO_THREAD_SAFETY_ANALY
     park_task(*task_, lock, reason);
   } else {
     lock.unlock();
+    const ThreadState state = thread_state();
+    if (state.host != nullptr) state.host->on_block();
     parker_->wait();
+    if (state.host != nullptr) state.host->on_run(state.entered_tag);
   }
 }
 

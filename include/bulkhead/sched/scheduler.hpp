@@ -100,17 +100,33 @@ class Scheduler {
   std::unique_ptr<Impl> impl_;
 };
 
-// Names, for the calling plain thread and as long as it lives, the scheduler that go() uses and the
-// tag that current_tag() tells.
+// Runs tasks on plain threads, one each; the other meaning that go() can have. Called on its own
+// threads; only go() may throw.
+class ThreadHost {
+ public:
+  virtual ~ThreadHost() = default;
+  virtual void go(std::function<void()> body, Tag tag) = 0;
+  // The calling thread is about to block in a primitive or in sleep_for().
+  virtual void on_block() = 0;
+  // It runs its task (again); also at each checkpoint() and yield().
+  virtual void on_run(Tag tag) = 0;
+};
+
+// Names, for the calling plain thread and as long as it lives, who starts what go() is given, and
+// the tag that current_tag() tells.
 class Enter {
  public:
   explicit Enter(Scheduler& scheduler, Tag tag = kNoTag);
+  explicit Enter(ThreadHost& host, Tag tag = kNoTag);
   ~Enter();
   Enter(const Enter&) = delete;
   Enter& operator=(const Enter&) = delete;
 
  private:
+  Enter(Scheduler* scheduler, ThreadHost* host, Tag tag);
+
   Scheduler* const outer_;
+  ThreadHost* const outer_host_;
   const Tag outer_tag_;
 };
 

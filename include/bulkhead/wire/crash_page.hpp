@@ -14,7 +14,9 @@ namespace bulkhead::wire {
 
 inline constexpr std::uint32_t kCrashPageVersion = 1;
 inline constexpr std::size_t kMaxSlots = 1024;  // processors, or threads, of one worker
-inline constexpr std::size_t kMaxFaults = 64;   // planned faults of one run
+// Jobs at once where each has a thread; the other slots are for tasks that jobs start themselves.
+inline constexpr std::uint32_t kMaxThreads = 1000;
+inline constexpr std::size_t kMaxFaults = 64;  // planned faults of one run
 inline constexpr std::size_t kMaxFrames = 64;
 
 // Job numbers that are not jobs. Real jobs count from 0.

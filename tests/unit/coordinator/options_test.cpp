@@ -86,8 +86,9 @@ TEST_F(OptionsTest, RunHasTheDefaultsThatItsHelpNames) {
 TEST_F(OptionsTest, CompareTakesTheWholeLadderFiveTimesAfterAWarmUp) {
   const auto options = parse({"compare", "primes"});
   ASSERT_TRUE(options) << options.error().text;
-  EXPECT_EQ(options->models, (std::vector{v1::MODEL_SEQUENTIAL, v1::MODEL_CONCURRENT,
-                                          v1::MODEL_PARALLEL, v1::MODEL_PROCESSES}));
+  EXPECT_EQ(options->models,
+            (std::vector{v1::MODEL_SEQUENTIAL, v1::MODEL_CONCURRENT, v1::MODEL_PARALLEL,
+                         v1::MODEL_THREADS, v1::MODEL_PROCESSES}));
   EXPECT_EQ(options->repeat, 5u);
   EXPECT_TRUE(options->warm_up);
   EXPECT_FALSE(parse({"compare", "primes", "--repeat", "1"})->warm_up);
@@ -234,23 +235,28 @@ TEST_F(OptionsTest, EveryMistakeIsOneLineThatSaysWhatWouldBeRight) {
       {{"run", "primes", "--model", "parralel"},
        2,
        "--model: unknown model 'parralel'; did you mean 'parallel'? models: sequential, "
-       "concurrent, parallel, processes"},
-      {{"run", "primes", "--model", "threads"},
+       "concurrent, parallel, threads, processes"},
+      {{"compare", "primes", "--in-flight", "2000"},
        2,
-       "model 'threads' is not in this build; models: sequential, concurrent, parallel, processes"},
+       "--in-flight: 2000 jobs at once are more threads than model 'threads' starts; write "
+       "--in-flight 1000 or less, or name a pool: --threads 64"},
+      {{"run", "primes", "--threads", "1001"},
+       2,
+       "--threads: '1001' is out of range; write 1 to 1000"},
       {{"run", "primes", "--model", "parallel,processes"},
        2,
        "--model: 'parallel,processes' names several; `bulkhead compare` takes several, with "
        "--models"},
       {{"compare", "primes", "--models", "parallel,cluster"},
        2,
-       "model 'cluster' is not in this build; models: sequential, concurrent, parallel, processes"},
+       "model 'cluster' is not in this build; models: sequential, concurrent, parallel, threads, "
+       "processes"},
       {{"compare", "primes", "--models", "parallel,parallel"},
        2,
        "--models: 'parallel' is named twice; name each model once"},
       {{"compare", "primes", "--models", "parallel,"},
        2,
-       "--models: unknown model ''; models: sequential, concurrent, parallel, processes"},
+       "--models: unknown model ''; models: sequential, concurrent, parallel, threads, processes"},
       {{"run", "primes", "--timeout", "500"},
        2,
        "--timeout: 500: a duration needs a unit: write 500ms or 500s"},
