@@ -65,7 +65,8 @@ void Coordinator::worker_exited(HostExited&& exited) {
   if (found == workers_.end() || !supervisor_.is_current(key)) return;
   WorkerRecord& record = found->second;
   take_messages();  // what it said before it died is safe
-  const wire::CrashSnapshot snapshot = record.page.snapshot();
+  wire::CrashSnapshot snapshot = record.page.snapshot();
+  snapshot.hung_job = record.hung_job;
   const base::TimePoint now = base::Clock::now();
   const bool fruitful = snapshot.finished > 0 || !snapshot.running.empty();
   const WorkerEnd end = supervisor_.exited(key, exited.exit_code, exited.signal, fruitful, now);
@@ -78,6 +79,7 @@ void Coordinator::worker_exited(HostExited&& exited) {
   } else {
     spdlog::debug("worker {}.{} {} {}", key.worker, key.incarnation, end.verdict, end.reason);
   }
+  if (stall_watch_) stall_watch_->forget(key);
   if (exited.signal) exit.set_signal(static_cast<std::uint32_t>(*exited.signal));
   if (exited.exit_code) exit.set_exit_code(static_cast<std::uint32_t>(*exited.exit_code));
   if (end.verdict != "finished") {
@@ -90,6 +92,7 @@ void Coordinator::worker_exited(HostExited&& exited) {
     if (snapshot.has_fatal && snapshot.fatal.si_code > 0) {
       exit.set_fault_address(fmt::format("{:#x}", snapshot.fatal.address));
     }
+    exit.set_stack_overflow(snapshot.has_fatal && snapshot.fatal.stack_overflow);
     const base::TimePoint stamp{base::Duration(snapshot.fault_stamp_ns)};
     if (snapshot.fault_stamp_ns > 0 && stamp <= detected) {
       died = stamp;

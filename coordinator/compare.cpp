@@ -136,6 +136,9 @@ RunSettings run_settings(const Options& options, v1::Model model,
   run.max_attempts = options.max_attempts;
   run.checkpoint = options.checkpoint;
   run.timeout = options.timeout;
+  run.stall = options.stall;
+  run.job_timeout = options.job_timeout;
+  run.memory_limit = options.memory_limit;
   run.seed = options.seed;
   return run;
 }

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "cli/options.hpp"
+#include "cli/values.hpp"
 #include "dispatch/isolated_dispatch.hpp"
 #include "dispatch/shared_dispatch.hpp"
 
@@ -20,6 +21,8 @@ namespace bulkhead::coordinator {
 namespace {
 
 constexpr auto kProgressEvery = std::chrono::milliseconds(100);
+// An allocation that runs away takes some 10 MiB in this time.
+constexpr auto kWeighEvery = std::chrono::milliseconds(5);
 constexpr int kMessagesPerTurn = 1000;  // so that exits and signals get their turn
 
 DispatchSettings dispatch_settings(const Environment& environment, const RunSettings& settings) {
@@ -28,6 +31,7 @@ DispatchSettings dispatch_settings(const Environment& environment, const RunSett
   result.max_attempts = settings.max_attempts;
   result.spill_directory = environment.run_directory;
   result.faults = settings.faults;
+  result.seed = settings.seed;
   return result;
 }
 
@@ -48,6 +52,17 @@ Coordinator::Coordinator(const Environment& environment, const RunSettings& sett
       events_(epoll_create1(EPOLL_CLOEXEC)),
       run_id_(random_bytes(8)),
       timed_fault_done_(settings.faults.size(), false) {
+  if (settings.stall) {
+    stall_watch_.emplace(*settings.stall);
+    watch_period_ = stall_watch_->period();
+  }
+  const auto watch_every = [&](base::Duration period) {
+    watch_period_ = std::min(watch_period_.value_or(period), period);
+  };
+  if (settings.job_timeout) {
+    watch_every(std::max<base::Duration>(*settings.job_timeout / 4, std::chrono::milliseconds(1)));
+  }
+  if (settings.memory_limit > 0) watch_every(kWeighEvery);
   const DispatchSettings dispatch = dispatch_settings(environment, settings);
   if (is_isolated(settings.model)) {
     dispatch_ = std::make_unique<IsolatedDispatch>(dispatch);
@@ -81,6 +96,7 @@ RunOutcome Coordinator::run() {
     take_host_events();
     take_interrupts();
     fire_timed_faults();
+    watch_workers();
     supervisor_.tick(base::Clock::now());
     begin_when_ready();
     end_when_finished();
@@ -103,6 +119,7 @@ void Coordinator::wait_for_events() {
     }
     if (settings_.timeout) consider(*ready_at_ + *settings_.timeout);
   }
+  if (watch_period_ && ready_at_ && !ending_) consider(watched_at_ + *watch_period_);
   if (settings_.progress && !ending_) consider(progress_at_ + kProgressEvery);
   base::Duration timeout(-1);
   if (until) timeout = std::max(*until - now, base::Duration(0));
@@ -172,7 +189,8 @@ void Coordinator::fire_timed_faults() {
                                   [&](const WorkerKey& k) { return k.worker == target; });
     if (key == ready.end()) continue;
     timed_fault_done_[i] = true;
-    if (fault.kind == v1::FAULT_THROW) {  // counted by the crash page when it fires
+    // All but signals happen inside a job; the crash page counts them when they fire.
+    if (fault.kind != v1::FAULT_SEGV && fault.kind != v1::FAULT_KILL) {
       v1::ToWorker message;
       v1::PlannedFault* planned = message.mutable_inject()->mutable_fault();
       planned->set_index(static_cast<std::uint32_t>(i));
@@ -184,6 +202,51 @@ void Coordinator::fire_timed_faults() {
       ++outcome_.fired[i];
     }
   }
+}
+
+void Coordinator::watch_workers() {
+  const base::TimePoint now = base::Clock::now();
+  if (!watch_period_ || !ready_at_ || ending_ || now < watched_at_ + *watch_period_) return;
+  watched_at_ = now;
+  if (stall_watch_) stall_watch_->begin_round(now);
+  for (const WorkerKey& key : supervisor_.ready()) {
+    if (settings_.memory_limit > 0) {
+      const double resident = environment_.host.resident_bytes(key).value_or(0);
+      if (resident > static_cast<double>(settings_.memory_limit)) {
+        workers_.at(key).marked_at = now;
+        supervisor_.condemn_crash(
+            key, "limit",
+            fmt::format("went beyond its {} of memory", format_size(settings_.memory_limit)));
+        continue;
+      }
+    }
+    if (!settings_.stall && !settings_.job_timeout) continue;
+    const wire::CrashSnapshot page = workers_.at(key).page.snapshot();
+    if (settings_.job_timeout && page.overdue_job != wire::kNoJob) {
+      condemn_hung(key, page.overdue_job,
+                   fmt::format("ran for longer than {}", format_duration(*settings_.job_timeout)),
+                   now);
+    } else if (stall_watch_) {
+      if (const auto job = stall_watch_->look(key, page.slots, now)) {
+        condemn_hung(
+            key, *job,
+            fmt::format("reached no scheduling point for {}", format_duration(*settings_.stall)),
+            now);
+      }
+    }
+  }
+}
+
+void Coordinator::condemn_hung(WorkerKey key, std::uint64_t job, const std::string& why,
+                               base::TimePoint now) {
+  WorkerRecord& record = workers_.at(key);
+  record.hung_job = job;
+  record.marked_at = now;
+  if (stall_watch_) stall_watch_->forget(key);
+  const std::string who = job == wire::kSourceJob   ? "the source"
+                          : job == wire::kReduceJob ? "the reduce step"
+                                                    : fmt::format("job {}", job);
+  supervisor_.condemn_crash(key, "hung", fmt::format("{} {}", who, why));
 }
 
 void Coordinator::begin_when_ready() {

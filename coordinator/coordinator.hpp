@@ -23,6 +23,7 @@
 #include "host/host.hpp"
 #include "interrupts.hpp"
 #include "report/histogram.hpp"
+#include "supervise/stall_watch.hpp"
 #include "supervise/supervisor.hpp"
 
 namespace bulkhead::coordinator {
@@ -51,6 +52,9 @@ struct RunSettings {
   std::uint32_t max_attempts = 3;
   std::optional<base::Duration> checkpoint;
   std::optional<base::Duration> timeout;
+  std::optional<base::Duration> stall;        // a job in its slot without a scheduling point: hung
+  std::optional<base::Duration> job_timeout;  // of one attempt, whatever it does
+  std::uint64_t memory_limit = 0;             // bytes that a worker may have resident; 0: any
   std::uint64_t seed = 1;
   std::uint32_t repetition = 1;
   // Called now and then with the jobs that are final and those known so far.
@@ -91,7 +95,8 @@ class Coordinator {
     base::UniqueFd lifeline;
     std::string token;
     bool was_ready = false;
-    std::optional<base::TimePoint> marked_at;  // its crash handler spoke
+    std::optional<base::TimePoint> marked_at;  // its crash handler spoke, or we found it hung
+    std::uint64_t hung_job = wire::kNoJob;
   };
 
   // The steps of the loop, in their order.
@@ -100,11 +105,13 @@ class Coordinator {
   void take_host_events();
   void take_interrupts();
   void fire_timed_faults();
+  void watch_workers();
   void begin_when_ready();
   void end_when_finished();
   void perform_actions();
 
   void note_crash_marks();
+  void condemn_hung(WorkerKey key, std::uint64_t job, const std::string& why, base::TimePoint now);
   void take_message(const transport::Message& message);
   void take_hello(WorkerKey key, const v1::Hello& hello);
   void launch(WorkerKey key);
@@ -130,6 +137,9 @@ class Coordinator {
   std::optional<base::TimePoint> ready_at_;
   std::optional<base::TimePoint> ended_at_;
   base::TimePoint progress_at_;
+  std::optional<StallWatch> stall_watch_;
+  std::optional<base::Duration> watch_period_;  // nothing to watch for: none
+  base::TimePoint watched_at_;
   bool ending_ = false;  // draining: over, interrupted, timed out or failed
   bool interrupted_ = false;
   int interrupts_seen_ = 0;

@@ -173,6 +173,9 @@ void Coordinator::launch(WorkerKey key) {
   boot.set_max_message_bytes(wire::kMaxMessageBytes);
   boot.set_handshake_seconds(base::to_seconds(kHandshakeDeadline));
   boot.set_seed(settings_.seed);
+  boot.set_job_timeout_seconds(settings_.job_timeout ? base::to_seconds(*settings_.job_timeout)
+                                                     : 0);
+  boot.set_memory_limit_bytes(settings_.memory_limit);
   dispatch_->fill_boot(boot);
   if (const auto written = wire::write_boot(record.lifeline.get(), boot); !written) {
     return failed(written.error().text);

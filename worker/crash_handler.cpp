@@ -14,6 +14,7 @@
 #include <bulkhead/sched/scheduler.hpp>
 #include <bulkhead/wire/codec.hpp>
 #include <cerrno>
+#include <cstdlib>
 #include <ctime>
 #include <utility>
 
@@ -73,6 +74,25 @@ walk_frames(const Registers& registers, std::uint64_t* frames) {
   return count;
 }
 
+// A goroutine's guard is known; below a thread's stack the kernel keeps a page or more free.
+bool in_stack_guard(std::uint64_t address) {
+  constexpr std::uintptr_t kBelowThread = 64 * 1024;
+  const sched::StackBounds goroutine = sched::current_stack();
+  if (goroutine.high != 0) {
+    return address >= goroutine.low && address < goroutine.low + goroutine.guard_bytes;
+  }
+  return t_stack_low != 0 && address >= t_stack_low - kBelowThread &&
+         address < t_stack_low + kBelowThread;
+}
+
+// exit() in the middle of a job is the job's end and the worker's: which job, this says. Then the
+// process goes, before static destructors meet threads that still run.
+void on_exit_call(int status, void*) {
+  // Relaxed: read after our death.
+  g_page->exit_job.store(sched::current_tag(), std::memory_order_relaxed);
+  _exit(status);
+}
+
 void on_fatal_signal(int signal_number, siginfo_t* info, void* context) {
   wire::CrashPage::Fatal& fatal = g_page->fatal;
   std::uint32_t expected = 0;
@@ -101,6 +121,7 @@ void on_fatal_signal(int signal_number, siginfo_t* info, void* context) {
     fatal.slot = slots;
     fatal.job = own_fault ? sched::current_tag() : wire::kNoJob;  // of a thread beyond the slots
   }
+  fatal.stack_overflow = signal_number == SIGSEGV && in_stack_guard(fatal.address) ? 1 : 0;
   fatal.frame_count = walk_frames(registers, fatal.frames.data());
   fatal.complete.store(1, std::memory_order_release);  // pairs with snapshot()
 
@@ -168,6 +189,7 @@ void install_crash_handler(wire::CrashPage* page) {
   action.sa_sigaction = on_fatal_signal;
   action.sa_flags = SA_SIGINFO | SA_ONSTACK;
   sigemptyset(&action.sa_mask);
+  BULKHEAD_CHECK(on_exit(on_exit_call, nullptr) == 0, "on_exit");
   for (const int signal_number : kFatalSignals) {
     BULKHEAD_CHECK(sigaction(signal_number, &action, nullptr) == 0, "sigaction: errno {}", errno);
   }

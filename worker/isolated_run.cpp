@@ -20,7 +20,7 @@ constexpr auto kGather = std::chrono::microseconds(300);
 
 IsolatedRun::IsolatedRun(const v1::Boot& boot, const program::ErasedJobs& program,
                          wire::CrashPage* page, Link& link)
-    : boot_(boot), program_(program), link_(link), runner_(program, page) {}
+    : boot_(boot), program_(program), link_(link), runner_(boot, program, page) {}
 
 void IsolatedRun::main() { never_.receive(); }
 

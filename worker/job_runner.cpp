@@ -1,10 +1,13 @@
 #include "job_runner.hpp"
 
 #include <signal.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <bulkhead/base/check.hpp>
 #include <bulkhead/base/clock.hpp>
+#include <cstdlib>
+#include <cstring>
 #include <exception>
 #include <stdexcept>
 
@@ -17,6 +20,13 @@ namespace {
 __attribute__((noinline, no_sanitize("undefined", "address", "thread"))) void write_to_null() {
   volatile int* volatile nowhere = nullptr;
   *nowhere = 1;
+}
+
+// Calls itself until the stack has no room left; each call keeps a part of a page of it.
+__attribute__((noinline)) std::uint64_t fall(std::uint64_t depth) {
+  volatile char page[1024];
+  page[depth % sizeof page] = static_cast<char>(depth);
+  return depth == 0 ? 0 : fall(depth + 1) + static_cast<unsigned char>(page[0]);
 }
 
 }  // namespace
@@ -35,6 +45,15 @@ void SlotObserver::on_processor_start(unsigned processor) {
   set_thread_slot(static_cast<int>(processor));
 }
 
+JobRunner::JobRunner(const v1::Boot& boot, const program::ErasedJobs& program,
+                     wire::CrashPage* page)
+    : program_(program), page_(page), memory_limit_(boot.memory_limit_bytes()) {
+  if (boot.job_timeout_seconds() > 0) {
+    clock_.emplace(page, std::chrono::duration_cast<base::Duration>(
+                             std::chrono::duration<double>(boot.job_timeout_seconds())));
+  }
+}
+
 wire::CrashSlot& JobRunner::own_slot() {
   const int slot = thread_slot();
   BULKHEAD_CHECK(slot >= 0 && static_cast<std::size_t>(slot) < wire::kMaxSlots,
@@ -47,6 +66,8 @@ Attempt JobRunner::run(const program::Value& input, const v1::PlannedFault* faul
   own_slot().started.fetch_add(1, std::memory_order_relaxed);  // no switch between the two
   started_.fetch_add(1, std::memory_order_relaxed);
   Attempt attempt;
+  std::optional<JobClock::Attempt> timed;
+  if (clock_) timed.emplace(*clock_, sched::current_tag());
   try {
     if (fault != nullptr) fire(*fault);
     if (armed_.load(std::memory_order_relaxed)) {
@@ -77,6 +98,31 @@ Attempt JobRunner::run(const program::Value& input, const v1::PlannedFault* faul
   return attempt;
 }
 
+// Relaxed: read after our death, or as a hint.
+void JobRunner::note_fired(const v1::PlannedFault& fault) {
+  BULKHEAD_CHECK(fault.index() < wire::kMaxFaults, "fault {}", fault.index());
+  if (fault.rate() > 0) {
+    const std::uint32_t place = page_->fired_jobs_count.fetch_add(1, std::memory_order_relaxed);
+    if (place < wire::kMaxFired) {
+      const std::uint64_t entry = (std::uint64_t{fault.index()} << 56) | (sched::current_tag() + 1);
+      page_->fired_jobs[place].store(entry, std::memory_order_relaxed);
+    }
+  }
+  page_->fired[fault.index()].fetch_add(1, std::memory_order_relaxed);
+}
+
+// Never against the machine: it stops at twice the limit and 64 MiB, which a limit that works
+// forestalls.
+void JobRunner::exhaust_memory() const {
+  constexpr std::size_t kStep = 4u << 20;
+  for (std::uint64_t taken = 0; taken < 2 * memory_limit_ + (64u << 20); taken += kStep) {
+    void* const memory =
+        mmap(nullptr, kStep, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) return;
+    std::memset(memory, 0x5a, kStep);
+  }
+}
+
 void JobRunner::arm(const v1::PlannedFault& fault) {
   base::MutexLock lock(mutex_);
   armed_fault_ = fault;
@@ -84,8 +130,7 @@ void JobRunner::arm(const v1::PlannedFault& fault) {
 }
 
 void JobRunner::fire(const v1::PlannedFault& fault) {
-  BULKHEAD_CHECK(fault.index() < wire::kMaxFaults, "fault {}", fault.index());
-  page_->fired[fault.index()].fetch_add(1, std::memory_order_relaxed);
+  note_fired(fault);
   if (fault.kind() != v1::FAULT_THROW) {
     page_->fault_stamp_ns.store(base::monotonic_ns(), std::memory_order_relaxed);
   }
@@ -98,6 +143,18 @@ void JobRunner::fire(const v1::PlannedFault& fault) {
       for (;;) pause();
     case v1::FAULT_THROW:
       throw std::runtime_error("injected fault: throw");
+    case v1::FAULT_ABORT:
+      std::abort();
+    case v1::FAULT_EXIT:
+      std::exit(0);
+    case v1::FAULT_HANG:
+      for (;;) pause();
+    case v1::FAULT_STACK_OVERFLOW:
+      recent_.store(static_cast<double>(fall(1)), std::memory_order_relaxed);
+      break;
+    case v1::FAULT_OOM:
+      exhaust_memory();
+      for (;;) pause();  // whoever holds us to the limit is late
     default:
       break;
   }

@@ -14,6 +14,8 @@
 #include <optional>
 #include <string>
 
+#include "job_clock.hpp"
+
 namespace bulkhead::worker {
 
 // Keeps each processor's slot on the crash page true: what runs there right now.
@@ -36,8 +38,7 @@ struct Attempt {
 // Thread-safe after construction.
 class JobRunner {
  public:
-  JobRunner(const program::ErasedJobs& program, wire::CrashPage* page)
-      : program_(program), page_(page) {}
+  JobRunner(const v1::Boot& boot, const program::ErasedJobs& program, wire::CrashPage* page);
 
   // Call in the goroutine of the job. `fault` fires before the work begins.
   Attempt run(const program::Value& input, const v1::PlannedFault* fault);
@@ -51,10 +52,14 @@ class JobRunner {
 
  private:
   void fire(const v1::PlannedFault& fault);
+  void note_fired(const v1::PlannedFault& fault);
+  void exhaust_memory() const;
   wire::CrashSlot& own_slot();
 
   const program::ErasedJobs& program_;
   wire::CrashPage* page_;
+  const std::uint64_t memory_limit_;  // what the fault `oom` goes beyond; 0: none
+  std::optional<JobClock> clock_;
   // Counters that other threads read as hints: relaxed.
   std::atomic<std::uint64_t> started_{0};
   std::atomic<std::uint64_t> finished_{0};

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bulkhead/base/check.hpp>
 #include <bulkhead/base/clock.hpp>
+#include <bulkhead/wire/fault_draw.hpp>
 #include <exception>
 #include <utility>
 
@@ -17,7 +18,7 @@ SharedRun::SharedRun(const v1::Boot& boot, const program::ErasedJobs& program,
     : boot_(boot),
       program_(program),
       link_(link),
-      runner_(program, page),
+      runner_(boot, program, page),
       solo_(boot.solo_jobs().begin(), boot.solo_jobs().end()),
       quarantined_(boot.quarantined_jobs().begin(), boot.quarantined_jobs().end()),
       faults_(boot.faults().begin(), boot.faults().end()),
@@ -195,6 +196,16 @@ void SharedRun::finish(std::uint64_t index, Record done) {
 const v1::PlannedFault* SharedRun::take_fault(std::uint64_t job, v1::PlannedFault& storage) {
   base::MutexLock lock(mutex_);
   for (auto& fault : faults_) {
+    if (fault.rate() > 0) {
+      const auto& spent = fault.spent();
+      if (!wire::draws_fault(boot_.seed(), fault.index(), job, fault.rate()) ||
+          std::find(spent.begin(), spent.end(), job) != spent.end()) {
+        continue;
+      }
+      storage = fault;
+      fault.add_spent(job);
+      return &storage;
+    }
     if (fault.job() != job || fault.times() == 0) continue;
     fault.set_times(fault.times() - 1);
     storage = fault;

@@ -51,10 +51,14 @@ Program
   --worker PATH        the worker's executable (bulkhead-worker beside bulkhead)
   --seed N             of every random choice (1)
 Break
-  --fault KIND@WHERE   repeatable: segv, kill or throw; job=N[,times=K] or worker=N[,after=T]
+  --fault KIND@WHERE   repeatable; kinds: `bulkhead list`; where: job=N[,times=K],
+                       worker=N[,after=T], or rate=SHARE of all jobs
   --max-attempts N     a job that took down its worker so often is quarantined (3)
-Measure
+  --stall T            kill a worker whose job reaches no scheduling point for so long (none)
+  --job-timeout T      kill a worker whose job runs for longer (none)
   --timeout T          of one repetition, such as 60s (none)
+  --worker-memory B    kill a worker that has more resident, such as 256MiB (none)
+Measure
   --checkpoint T       how often shared-memory models bring results to safety, or never (100ms)
 )";
 constexpr const char* kRunRepeat = "  --repeat N           repetitions (1)\n";
@@ -66,7 +70,8 @@ constexpr const char* kOutput = R"(Output
   --color WHEN         auto, always or never (auto)
   --help, --version
 Environment: BULKHEAD_WORKERS, _PROCESSORS, _IN_FLIGHT, _WORKER, _SEED, _MAX_ATTEMPTS, _TIMEOUT,
-_CHECKPOINT, _REPEAT, _THREADS stand in for their flags; NO_COLOR.
+_CHECKPOINT, _REPEAT, _THREADS, _STALL, _JOB_TIMEOUT, _WORKER_MEMORY stand in for their flags;
+NO_COLOR.
 
 Examples
 )";
@@ -126,7 +131,10 @@ std::vector<Flag> flags_of(Command command) {
           {command, "seed"},
           {command, "fault", FlagKind::kRepeated},
           {command, "max-attempts"},
+          {command, "stall"},
+          {command, "job-timeout"},
           {command, "timeout"},
+          {command, "worker-memory"},
           {command, "checkpoint"},
           {command, "repeat"},
           {command, "json"},

@@ -46,7 +46,10 @@ struct Options {
   std::uint64_t seed = 0;         // default 1
   std::vector<FaultSpec> faults;  // at most 64
   std::uint32_t max_attempts = 3;
-  std::optional<base::Duration> timeout;     // of one repetition
+  std::optional<base::Duration> timeout;  // of one repetition
+  std::optional<base::Duration> stall;    // see RunSettings
+  std::optional<base::Duration> job_timeout;
+  std::uint64_t memory_limit = 0;            // of one worker, bytes; 0: any
   std::optional<base::Duration> checkpoint;  // nothing: never
   std::uint32_t repeat = 1;                  // compare: default 5
   bool warm_up = false;  // compare with repeat > 1: one repetition more, thrown away

@@ -25,6 +25,7 @@ constexpr std::uint64_t kReservedDescriptors = 64;
 constexpr std::uint64_t kDescriptorsPerWorker = 8;
 constexpr std::uint64_t kSeedMaximum = std::uint64_t{1} << 53;  // the report holds it as a double
 constexpr std::size_t kFaultsMaximum = 64;
+constexpr std::uint64_t kLeastMemory = 32u << 20;
 
 using Done = tl::expected<void, Stop>;
 
@@ -78,7 +79,8 @@ class Resolver {
         runs ? std::vector<Done (Resolver::*)()>{&Resolver::scenario, &Resolver::models,
                                                  &Resolver::shape,    &Resolver::program_input,
                                                  &Resolver::worker,   &Resolver::faults,
-                                                 &Resolver::measure,  &Resolver::output}
+                                                 &Resolver::limits,   &Resolver::measure,
+                                                 &Resolver::output}
         : words_.command == Command::kList ? std::vector<Done (Resolver::*)()>{&Resolver::worker}
                                            : std::vector<Done (Resolver::*)()>{&Resolver::doctor};
     for (const auto step : steps) {
@@ -103,8 +105,9 @@ class Resolver {
   std::optional<Given> given(const std::string& flag) const {
     if (const auto* values = all(flag)) return Given{"--" + flag, values->back(), "flag"};
     static const std::vector<std::string> kFromEnvironment{
-        "workers", "processors", "in-flight", "seed",         "repeat",
-        "worker",  "checkpoint", "timeout",   "max-attempts", "threads"};
+        "workers", "processors",  "in-flight",    "seed",         "repeat",
+        "worker",  "checkpoint",  "timeout",      "max-attempts", "threads",
+        "stall",   "job-timeout", "worker-memory"};
     if (std::find(kFromEnvironment.begin(), kFromEnvironment.end(), flag) ==
         kFromEnvironment.end()) {
       return std::nullopt;
@@ -322,11 +325,45 @@ class Resolver {
     } else {
       plan("fault", "none", "default");
     }
-    return count("max-attempts", 3u, 1, 1000, options_.max_attempts);
+    return {};
+  }
+
+  // What ends a worker that neither dies nor goes on.
+  Done limits() {
+    if (Done done = count("max-attempts", 3u, 1, 1000, options_.max_attempts); !done) return done;
+    if (Done done = period("stall", "none", options_.stall); !done) return done;
+    if (Done done = period("job-timeout", "none", options_.job_timeout); !done) return done;
+    if (Done done = period("timeout", "none", options_.timeout); !done) return done;
+    if (const auto from = given("worker-memory"); from && from->text != "none") {
+      const auto value = parse_size(from->text);
+      if (!value) return stop(kExitUsage, "{}: {}", from->where, value.error().text);
+      if (*value < kLeastMemory) {
+        return stop(kExitUsage, "{}: {} is less than a worker needs; write {} or more", from->where,
+                    in_quotes(from->text), format_size(kLeastMemory));
+      }
+      options_.memory_limit = *value;
+      plan("worker-memory", format_size(*value), from);
+    } else {
+      plan("worker-memory", "none", from);
+    }
+    for (const FaultSpec& fault : options_.faults) {
+      if (fault.kind == v1::FAULT_HANG && !options_.stall && !options_.job_timeout &&
+          !options_.timeout) {
+        return stop(kExitUsage,
+                    "--fault {}: nothing would end it; add --stall 1s or --job-timeout 5s",
+                    in_quotes(fault.text));
+      }
+      if (fault.kind == v1::FAULT_OOM && options_.memory_limit == 0) {
+        return stop(kExitUsage,
+                    "--fault {}: it needs a limit to run into, lest it be the machine's; add "
+                    "--worker-memory 256MiB",
+                    in_quotes(fault.text));
+      }
+    }
+    return {};
   }
 
   Done measure() {
-    if (Done done = period("timeout", "none", options_.timeout); !done) return done;
     options_.checkpoint = std::chrono::milliseconds(100);
     if (Done done = period("checkpoint", "never", options_.checkpoint); !done) return done;
     const bool compare = words_.command == Command::kCompare;

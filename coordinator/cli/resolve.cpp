@@ -222,14 +222,17 @@ std::string render_list(const v1::WorkerDescription& description) {
         available_models().begin());
     text += fmt::format("  {:<12} {}\n", to_string(model), kShapes.at(at));
   }
+  text += fmt::format("{:<17}{:<22} {}\n", "faults", "takes in shared memory", "under isolation");
+  for (const FaultKindText& kind : fault_kinds()) {
+    text += fmt::format("  {:<14} {:<22} {}\n", kind.name, kind.shared, kind.isolated);
+    text += fmt::format("      {}\n", kind.help);
+  }
   text +=
-      "faults\n"
-      "  segv@job=N[,times=K]       a memory fault in job N, the first K times it runs\n"
-      "  kill@job=N[,times=K]       SIGKILL in job N, likewise\n"
-      "  throw@job=N[,times=K]      an exception in job N, likewise\n"
-      "  segv@worker=N[,after=T]    SIGSEGV sent to worker N, T after all workers are ready\n"
-      "  kill@worker=N[,after=T]    SIGKILL sent to it, likewise\n"
-      "  throw@worker=N[,after=T]   an exception in the next job that worker N begins after T\n";
+      "where\n"
+      "  KIND@job=N[,times=K]       job N, the first K times it runs\n"
+      "  KIND@rate=P                a share P of all jobs, drawn from the seed, each once\n"
+      "  KIND@worker=N[,after=T]    worker N, T after all workers are ready: segv and kill as a\n"
+      "                             signal from outside, the others in the next job it begins\n";
   return text;
 }
 

@@ -1,6 +1,7 @@
 #include "dispatch/dispatch.hpp"
 
 #include <algorithm>
+#include <bulkhead/wire/fault_draw.hpp>
 #include <bulkhead/wire/text.hpp>
 
 namespace bulkhead::coordinator {
@@ -13,10 +14,17 @@ Dispatch::Dispatch(const DispatchSettings& settings)
 void Dispatch::fill_boot(v1::Boot& boot) const {
   for (std::size_t i = 0; i < settings_.faults.size(); ++i) {
     const FaultSpec& fault = settings_.faults[i];
-    if (!fault.job || still_to_fire(i) == 0) continue;
+    if (fault.rate == 0 && (!fault.job || still_to_fire(i) == 0)) continue;
     v1::PlannedFault* planned = boot.add_faults();
     planned->set_index(static_cast<std::uint32_t>(i));
     planned->set_kind(fault.kind);
+    if (fault.rate > 0) {
+      planned->set_rate(fault.rate);
+      for (const auto& [index, job] : spent_) {
+        if (index == i) planned->add_spent(job);
+      }
+      continue;
+    }
     planned->set_job(*fault.job);
     planned->set_times(still_to_fire(i));
   }
@@ -29,7 +37,13 @@ std::uint32_t Dispatch::still_to_fire(std::size_t fault) const {
 
 std::optional<std::size_t> Dispatch::next_fault(std::uint64_t job) const {
   for (std::size_t i = 0; i < settings_.faults.size(); ++i) {
-    if (settings_.faults[i].job == job && still_to_fire(i) > 0) return i;
+    const FaultSpec& fault = settings_.faults[i];
+    if (fault.job == job && still_to_fire(i) > 0) return i;
+    const auto index = static_cast<std::uint32_t>(i);
+    if (fault.rate > 0 && wire::draws_fault(settings_.seed, index, job, fault.rate) &&
+        !spent_.contains({index, job})) {
+      return i;
+    }
   }
   return {};
 }
@@ -43,6 +57,9 @@ std::vector<std::uint32_t>& Dispatch::fired_by(WorkerKey key) {
 
 void Dispatch::count_fired(WorkerKey key, const wire::CrashSnapshot& snapshot) {
   std::vector<std::uint32_t>& seen = fired_by(key);
+  for (const auto& [fault, job] : snapshot.fired_jobs) {
+    if (fault < fired_.size() && settings_.faults[fault].rate > 0) spent_.insert({fault, job});
+  }
   for (std::size_t i = 0; i < fired_.size(); ++i) {
     const std::uint32_t now = snapshot.fired[i];
     if (now > seen[i]) {
@@ -52,7 +69,8 @@ void Dispatch::count_fired(WorkerKey key, const wire::CrashSnapshot& snapshot) {
   }
 }
 
-void Dispatch::count_fired_once(WorkerKey key, std::size_t fault) {
+void Dispatch::count_fired_once(WorkerKey key, std::size_t fault, std::uint64_t job) {
+  if (settings_.faults[fault].rate > 0) spent_.insert({static_cast<std::uint32_t>(fault), job});
   ++fired_by(key)[fault];
   ++fired_[fault];
 }
@@ -60,8 +78,8 @@ void Dispatch::count_fired_once(WorkerKey key, std::size_t fault) {
 void Dispatch::blame(const wire::CrashSnapshot& snapshot, const std::string& reason,
                      const std::function<bool(std::uint64_t)>& held, Loss& loss) {
   std::vector<std::uint64_t> blamed = snapshot.running;
-  const bool named = snapshot.has_fatal && snapshot.fatal.job != wire::kNoJob;
-  if (named) blamed = {snapshot.fatal.job};
+  const bool named = snapshot.culprit() != wire::kNoJob;
+  if (named) blamed = {snapshot.culprit()};
   for (const std::uint64_t job : blamed) {
     if (job == wire::kSourceJob || job == wire::kReduceJob) {
       pseudo_failure(job == wire::kReduceJob, reason);

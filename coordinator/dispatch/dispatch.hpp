@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,6 +28,7 @@ struct DispatchSettings {
   std::string spill_directory;
   std::size_t memory_limit = 64u << 20;  // of results, before they spill
   std::vector<FaultSpec> faults;         // index = counter on the crash page
+  std::uint64_t seed = 1;                // of faults by rate
 };
 
 // What `a` has more than `b`; counts that come from a crash page need not agree with ours.
@@ -102,7 +104,7 @@ class Dispatch {
   // The fault that the next attempt of `job` meets.
   std::optional<std::size_t> next_fault(std::uint64_t job) const;
   // A fault that left its worker alive: counted now, and not again when its page is read.
-  void count_fired_once(WorkerKey key, std::size_t fault);
+  void count_fired_once(WorkerKey key, std::size_t fault, std::uint64_t job);
 
   DispatchSettings settings_;
   Ledger ledger_;
@@ -116,7 +118,8 @@ class Dispatch {
   std::vector<Outgoing> outgoing_;
   std::vector<std::uint64_t> fired_;
   std::vector<std::pair<WorkerKey, std::vector<std::uint32_t>>>
-      fired_by_;  // last seen per incarnation
+      fired_by_;                                             // last seen per incarnation
+  std::set<std::pair<std::uint32_t, std::uint64_t>> spent_;  // fault by rate, job
   std::uint32_t source_failures_ = 0;
   std::uint32_t reduce_failures_ = 0;
 };

@@ -85,7 +85,8 @@ Result<void> IsolatedDispatch::take_results(WorkerKey key, Worker& worker,
     ++worker.received;
     // Known at once, or the next attempt would meet the fault again.
     const auto fault = entry.has_result() ? std::nullopt : next_fault(job);
-    if (fault && settings_.faults[*fault].kind == v1::FAULT_THROW) count_fired_once(key, *fault);
+    if (fault && settings_.faults[*fault].kind == v1::FAULT_THROW)
+      count_fired_once(key, *fault, job);
     settle(std::move(entry));
   }
   worker.credit += batch.request();
@@ -261,6 +262,7 @@ v1::Job IsolatedDispatch::make_job(std::uint64_t job) const {
     planned->set_kind(settings_.faults[*fault].kind);
     planned->set_job(job);
     planned->set_times(1);
+    planned->set_rate(settings_.faults[*fault].rate);
   }
   return message;
 }

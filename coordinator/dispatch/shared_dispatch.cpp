@@ -203,7 +203,7 @@ Loss SharedDispatch::worker_lost(WorkerKey key, const wire::CrashSnapshot& snaps
     const std::uint64_t started = std::min(snapshot.started, kMostJobs);
     const std::uint64_t most = std::min(kMostJobs, ledger_.size() + started + settings_.in_flight);
     std::vector<std::uint64_t> seen = snapshot.running;
-    if (snapshot.has_fatal) seen.push_back(snapshot.fatal.job);
+    seen.push_back(snapshot.culprit());
     for (const std::uint64_t job : seen) {
       if (job < most) ledger_.grow(job + 1);
     }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <vector>
 
 #include "cli/values.hpp"
@@ -13,8 +14,14 @@ struct Kind {
   const char* name;
   v1::FaultKind value;
 };
-constexpr std::array kKinds{Kind{"segv", v1::FAULT_SEGV}, Kind{"kill", v1::FAULT_KILL},
-                            Kind{"throw", v1::FAULT_THROW}};
+constexpr std::array kKinds{Kind{"segv", v1::FAULT_SEGV},
+                            Kind{"abort", v1::FAULT_ABORT},
+                            Kind{"kill", v1::FAULT_KILL},
+                            Kind{"exit", v1::FAULT_EXIT},
+                            Kind{"throw", v1::FAULT_THROW},
+                            Kind{"hang", v1::FAULT_HANG},
+                            Kind{"stack-overflow", v1::FAULT_STACK_OVERFLOW},
+                            Kind{"oom", v1::FAULT_OOM}};
 
 // One parse: the whole text is kept for the messages, columns count from 1 in bytes.
 class FaultParser {
@@ -34,9 +41,11 @@ class FaultParser {
       if (const auto part = parse_part(begin, end); !part) return fail(part.error());
       begin = end + 1;
     }
-    if (!fault_.job && !fault_.worker) {
-      return wrong(at + 1, "neither job nor worker is named; write {}@job=20 or {}@worker=2",
-                   to_string(fault_.kind), to_string(fault_.kind));
+    if (!fault_.job && !fault_.worker && fault_.rate == 0) {
+      return wrong(at + 1,
+                   "neither job, worker nor rate is given; write {0}@job=20, {0}@worker=2 or "
+                   "{0}@rate=0.01",
+                   to_string(fault_.kind));
     }
     if (times_at_ && !fault_.job) return wrong(*times_at_, "times goes with job=N only");
     if (after_at_ && !fault_.worker) return wrong(*after_at_, "after goes with worker=N only");
@@ -65,7 +74,7 @@ class FaultParser {
   }
 
   Result<void> parse_part(std::size_t begin, std::size_t end) {
-    static const std::vector<std::string> kKeys{"job", "times", "worker", "after"};
+    static const std::vector<std::string> kKeys{"job", "times", "worker", "after", "rate"};
     const std::string_view part = text_.substr(begin, end - begin);
     const std::size_t equals = part.find('=');
     const std::string_view key = part.substr(0, equals);
@@ -75,18 +84,22 @@ class FaultParser {
     }
     const std::size_t value_at = begin + key.size() + 1;
     if (equals == std::string_view::npos || equals + 1 == part.size()) {
-      return wrong(end, "{} needs a value; write {}={}", key, key, key == "after" ? "500ms" : "1");
+      return wrong(end, "{} needs a value; write {}={}", key, key,
+                   key == "after"  ? "500ms"
+                   : key == "rate" ? "0.01"
+                                   : "1");
     }
     const std::string_view value = part.substr(equals + 1);
     if (key == "job") return parse_job(begin, value_at, value);
     if (key == "worker") return parse_worker(begin, value_at, value);
+    if (key == "rate") return parse_rate(begin, value_at, value);
     if (key == "times") return parse_times(begin, value_at, value);
     return parse_after(begin, value_at, value);
   }
 
   Result<void> parse_job(std::size_t key_at, std::size_t value_at, std::string_view value) {
     if (fault_.job) return wrong(key_at, "job is given twice; give --fault once for each job");
-    if (fault_.worker) return wrong(key_at, "job and worker exclude each other; name one");
+    if (fault_.worker || fault_.rate > 0) return only_one(key_at);
     // A report counts jobs in doubles: beyond 2^53 neighbours could not be told apart.
     const auto number = parse_count(value, 0, std::uint64_t{1} << 53);
     if (!number) return wrong(value_at, "{}", number.error().text);
@@ -98,11 +111,29 @@ class FaultParser {
     if (fault_.worker) {
       return wrong(key_at, "worker is given twice; give --fault once for each worker");
     }
-    if (fault_.job) return wrong(key_at, "job and worker exclude each other; name one");
+    if (fault_.job || fault_.rate > 0) return only_one(key_at);
     const auto number = parse_count(value, 1, 1024);
     if (!number) return wrong(value_at, "{}", number.error().text);
     fault_.worker = static_cast<std::uint32_t>(*number);
     return {};
+  }
+
+  Result<void> parse_rate(std::size_t key_at, std::size_t value_at, std::string_view value) {
+    if (fault_.rate > 0) return wrong(key_at, "rate is given twice");
+    if (fault_.job || fault_.worker) return only_one(key_at);
+    double rate = 0;
+    const auto [end, error] =
+        std::from_chars(value.data(), value.data() + value.size(), rate, std::chars_format::fixed);
+    if (error != std::errc() || end != value.data() + value.size() || !(rate > 0 && rate <= 1)) {
+      return wrong(value_at, "{} is no rate; write a share of the jobs, above 0 and at most 1",
+                   in_quotes(value));
+    }
+    fault_.rate = rate;
+    return {};
+  }
+
+  tl::unexpected<Error> only_one(std::size_t key_at) const {
+    return wrong(key_at, "job, worker and rate exclude each other; give one");
   }
 
   Result<void> parse_times(std::size_t key_at, std::size_t value_at, std::string_view value) {
@@ -130,6 +161,22 @@ class FaultParser {
 };
 
 }  // namespace
+
+const std::vector<FaultKindText>& fault_kinds() {
+  static constexpr const char* kAll = "everything at risk";
+  static constexpr const char* kOne = "what one worker has at risk";
+  static const std::vector<FaultKindText> kTexts{
+      {"segv", "a write to address 0; SIGSEGV, the job named by the crash handler", kAll, kOne},
+      {"abort", "abort(); SIGABRT, the job named likewise", kAll, kOne},
+      {"kill", "SIGKILL; jobs in slots are suspects", kAll, kOne},
+      {"exit", "exit(0) in mid-job: a crash all the same, the job named", kAll, kOne},
+      {"throw", "an exception: fails the attempt, which is tried again", "one attempt",
+       "one attempt"},
+      {"hang", "blocks for ever; needs --stall or --job-timeout, which name the job", kAll, kOne},
+      {"stack-overflow", "recursion without end; told apart from other faults", kAll, kOne},
+      {"oom", "allocates beyond --worker-memory; verdict limit", kAll, kOne}};
+  return kTexts;
+}
 
 Result<FaultSpec> parse_fault(std::string_view text) { return FaultParser(text).parse(); }
 

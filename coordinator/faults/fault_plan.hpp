@@ -10,10 +10,11 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace bulkhead::coordinator {
 
-// segv@job=20   segv@job=20,times=3   kill@worker=2,after=500ms   throw@job=5
+// segv@job=20   segv@job=20,times=3   kill@worker=2,after=500ms   exit@rate=0.002
 struct FaultSpec {
   std::string text;  // as given
   v1::FaultKind kind = v1::FAULT_UNSPECIFIED;
@@ -21,10 +22,20 @@ struct FaultSpec {
   std::uint32_t times = 1;
   std::optional<std::uint32_t> worker;  // 1..W; a model with one worker has it hit that one
   base::Duration after{0};              // from the moment that all workers are ready
+  double rate = 0;                      // of all jobs, drawn from the seed; each is struck once
 };
 
 // kInvalidArgument: what is wrong at which column, and what would be right.
 Result<FaultSpec> parse_fault(std::string_view text);
 const char* to_string(v1::FaultKind kind);
+
+// What `bulkhead list` says of a kind: what it does, and what is predicted to be lost.
+struct FaultKindText {
+  const char* name;
+  const char* help;
+  const char* shared;
+  const char* isolated;
+};
+const std::vector<FaultKindText>& fault_kinds();
 
 }  // namespace bulkhead::coordinator

@@ -79,6 +79,8 @@ class Host {
   virtual void kill_group(WorkerKey key) = 0;
   // Proportional set size now, from /proc; nothing when it can't be read.
   virtual std::optional<double> pss_bytes(WorkerKey key) const = 0;
+  // Resident set size now, likewise; cheaper.
+  virtual std::optional<double> resident_bytes(WorkerKey key) const = 0;
   // Kills what is left, reaps, sweeps strays. Returns when nothing that this host started is left.
   virtual void shutdown() = 0;
 };

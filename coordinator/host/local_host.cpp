@@ -51,6 +51,7 @@ class LocalHost final : public Host {
   void signal(WorkerKey key, int signal_number) override;
   void kill_group(WorkerKey key) override;
   std::optional<double> pss_bytes(WorkerKey key) const override;
+  std::optional<double> resident_bytes(WorkerKey key) const override;
   void shutdown() override;
 
  private:
@@ -320,6 +321,14 @@ std::optional<double> LocalHost::pss_bytes(WorkerKey key) const {
   for (const auto& [number, worker] : workers_) {
     if (worker.key != key || worker.pid == 0 || worker.detected) continue;
     return pss_bytes_of(worker.pid);
+  }
+  return std::nullopt;
+}
+
+std::optional<double> LocalHost::resident_bytes(WorkerKey key) const {
+  for (const auto& [number, worker] : workers_) {
+    if (worker.key != key || worker.pid == 0 || worker.detected) continue;
+    return resident_bytes_of(worker.pid);
   }
   return std::nullopt;
 }

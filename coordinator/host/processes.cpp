@@ -115,6 +115,17 @@ std::optional<double> pss_bytes_of(pid_t pid) {
   return bytes;
 }
 
+std::optional<double> resident_bytes_of(pid_t pid) {
+  const std::string path = "/proc/" + std::to_string(pid) + "/statm";
+  FILE* file = std::fopen(path.c_str(), "re");
+  if (file == nullptr) return std::nullopt;
+  double pages = 0;
+  const bool read = std::fscanf(file, "%*s %lf", &pages) == 1;
+  std::fclose(file);
+  if (!read) return std::nullopt;
+  return pages * static_cast<double>(sysconf(_SC_PAGESIZE));
+}
+
 void kill_process_group(pid_t leader) {
   BULKHEAD_CHECK(leader > 1, "kill(-{}) would reach strangers", leader);
   ::kill(-leader, SIGKILL);

@@ -42,6 +42,7 @@ struct Process {
 std::vector<Process> list_processes();
 // Its share of the memory that it maps; nullopt when it is gone or the kernel does not say.
 std::optional<double> pss_bytes_of(pid_t pid);
+std::optional<double> resident_bytes_of(pid_t pid);
 
 // SIGKILL to the group of a leader that has not been reaped. 0 and 1 would mean everybody: checked.
 void kill_process_group(pid_t leader);

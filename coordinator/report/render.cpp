@@ -149,7 +149,9 @@ std::string signal_name(std::uint32_t signal) {
 }
 
 std::string cause_words(const v1::WorkerExit& exit) {
-  if (exit.verdict() == "signalled" && exit.has_signal()) return signal_name(exit.signal());
+  if (exit.verdict() == "signalled" && exit.has_signal()) {
+    return signal_name(exit.signal()) + (exit.stack_overflow() ? ", stack overflow" : "");
+  }
   if (exit.verdict() == "exited" && exit.has_exit_code()) {
     return fmt::format("exited with code {}{}", exit.exit_code(),
                        exit.exit_code() == 0 ? " without a goodbye" : "");

@@ -53,6 +53,7 @@ void Supervisor::launch(std::uint32_t worker, base::TimePoint now) {
   entry.said_goodbye = false;
   entry.terminated = false;
   entry.condemned.reset();
+  entry.crash_verdict.clear();
   actions_.push_back(LaunchWorker{{worker, entry.incarnation}});
 }
 
@@ -98,6 +99,14 @@ void Supervisor::condemn(WorkerKey key, const std::string& reason) {
   actions_.push_back(KillWorker{key});
 }
 
+void Supervisor::condemn_crash(WorkerKey key, const std::string& verdict,
+                               const std::string& reason) {
+  Worker* worker = find(key);
+  if (worker == nullptr || worker->condemned) return;
+  worker->crash_verdict = verdict;
+  condemn(key, reason);
+}
+
 WorkerEnd Supervisor::launch_failed(WorkerKey key, const std::string& error, base::TimePoint now) {
   Worker* worker = find(key);
   WorkerEnd end{key, WorkerState::kLaunching, "not launched", error, false};
@@ -133,7 +142,8 @@ WorkerEnd Supervisor::exited(WorkerKey key, std::optional<int> exit_code, std::o
                               : signal && (worker->condemned || worker->terminated) &&
                                     (*signal == SIGKILL || *signal == SIGTERM);
   if (ours) {
-    end.verdict = "killed by us";
+    end.is_crash = !worker->crash_verdict.empty();
+    end.verdict = end.is_crash ? worker->crash_verdict : "killed by us";
     end.reason = worker->condemned.value_or("it did not drain in time");
   } else if (exit_code == 0 && worker->said_goodbye) {
     end.verdict = "finished";

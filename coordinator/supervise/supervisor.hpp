@@ -60,8 +60,9 @@ using SupervisorAction = std::variant<LaunchWorker, DrainWorker, TerminateWorker
 struct WorkerEnd {
   WorkerKey key;
   WorkerState state = WorkerState::kLaunching;  // when it ended
-  std::string verdict;  // finished, exited, signalled, killed by us, lost, not launched
-  std::string reason;   // why we killed it, or what went wrong
+  // finished, exited, signalled, hung, limit, killed by us, lost, not launched
+  std::string verdict;
+  std::string reason;  // why we killed it, or what went wrong
   bool is_crash = false;
 };
 
@@ -75,8 +76,10 @@ class Supervisor {
   // Whether the worker was being waited for; false refuses a second hello, or one out of time.
   bool hello(WorkerKey key, base::TimePoint now);
   void goodbye(WorkerKey key);
-  // The worker broke the protocol, or a deadline of ours: SIGKILL, with this reason as its verdict.
+  // The worker broke the protocol, or a deadline of ours: SIGKILL, with this reason.
   void condemn(WorkerKey key, const std::string& reason);
+  // Its user's code has hung or gone beyond its limit: SIGKILL, and a crash with this verdict.
+  void condemn_crash(WorkerKey key, const std::string& verdict, const std::string& reason);
   WorkerEnd launch_failed(WorkerKey key, const std::string& error, base::TimePoint now);
   // The launcher died with this launch in its hands; the worker, if there ever was one, is gone.
   WorkerEnd launch_lost(WorkerKey key, base::TimePoint now);
@@ -112,6 +115,7 @@ class Supervisor {
     bool said_goodbye = false;
     bool terminated = false;               // SIGTERM was sent
     std::optional<std::string> condemned;  // why we kill it
+    std::string crash_verdict;             // where that is the fault of the user's code
   };
 
   Worker* find(WorkerKey key);

@@ -120,7 +120,10 @@ CrashSnapshot CrashPageMapping::snapshot() const {
     seen.checkpoints =
         add_saturating(seen.checkpoints, slot.checkpoints.load(std::memory_order_acquire));
     const std::uint64_t job = slot.job.load(std::memory_order_acquire);
-    if (job != kNoJob) seen.running.push_back(job);
+    if (job != kNoJob) {
+      seen.running.push_back(job);
+      seen.slots.push_back({i, job, slot.checkpoints.load(std::memory_order_acquire)});
+    }
   }
   seen.finished = std::min(seen.finished, seen.started);
   std::sort(seen.running.begin(), seen.running.end());
@@ -132,6 +135,19 @@ CrashSnapshot CrashPageMapping::snapshot() const {
     seen.fired[i] = page.fired[i].load(std::memory_order_acquire);
   }
 
+  const std::size_t fired_jobs =
+      std::min<std::size_t>(page.fired_jobs_count.load(std::memory_order_acquire), kMaxFired);
+  for (std::size_t i = 0; i < fired_jobs; ++i) {
+    const std::uint64_t entry = page.fired_jobs[i].load(std::memory_order_acquire);
+    // Counted, and not written yet when the worker died: its fault is index 0, job 0 then, so the
+    // entry says one more than the job.
+    const std::uint64_t job = entry & ((std::uint64_t{1} << 56) - 1);
+    if (job == 0 || (entry >> 56) >= kMaxFaults) continue;
+    seen.fired_jobs.emplace_back(static_cast<std::uint32_t>(entry >> 56), job - 1);
+  }
+  seen.exit_job = page.exit_job.load(std::memory_order_acquire);
+  seen.overdue_job = page.overdue_job.load(std::memory_order_acquire);
+
   // Acquire pairs with the crash handler's release: all other fields were written before.
   if (page.fatal.complete.load(std::memory_order_acquire) == 1) {
     CrashSnapshot::Fatal& fatal = seen.fatal;
@@ -141,6 +157,7 @@ CrashSnapshot CrashPageMapping::snapshot() const {
     fatal.job = load_once(page.fatal.job);
     fatal.task = load_once(page.fatal.task);
     fatal.stamp_ns = std::max<std::int64_t>(load_once(page.fatal.stamp_ns), 0);
+    fatal.stack_overflow = load_once(page.fatal.stack_overflow) == 1;
     const std::size_t frames = std::min<std::size_t>(load_once(page.fatal.frame_count), kMaxFrames);
     for (std::size_t i = 0; i < frames; ++i) {
       fatal.frames.push_back(load_once(page.fatal.frames[i]));

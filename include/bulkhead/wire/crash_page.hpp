@@ -8,15 +8,17 @@
 #include <bulkhead/base/error.hpp>
 #include <bulkhead/base/unique_fd.hpp>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 namespace bulkhead::wire {
 
-inline constexpr std::uint32_t kCrashPageVersion = 1;
+inline constexpr std::uint32_t kCrashPageVersion = 2;
 inline constexpr std::size_t kMaxSlots = 1024;  // processors, or threads, of one worker
 // Jobs at once where each has a thread; the other slots are for tasks that jobs start themselves.
 inline constexpr std::uint32_t kMaxThreads = 1000;
 inline constexpr std::size_t kMaxFaults = 64;  // planned faults of one run
+inline constexpr std::size_t kMaxFired = 512;  // faults by rate that one worker remembers
 inline constexpr std::size_t kMaxFrames = 64;
 
 // Job numbers that are not jobs. Real jobs count from 0.
@@ -54,11 +56,26 @@ struct CrashPage {
     std::uint32_t frame_count = 0;
     std::int64_t stamp_ns = 0;
     std::array<std::uint64_t, kMaxFrames> frames{};
+    std::uint32_t stack_overflow = 0;  // 1: the address lies in the guard of the stack that ran
   } fatal;
 
   std::array<CrashSlot, kMaxSlots> slot{};
+
+  // Which jobs faults by rate have fired in: fault index << 56 | (job + 1), the first kMaxFired of
+  // them.
+  std::atomic<std::uint32_t> fired_jobs_count{0};
+  std::array<std::atomic<std::uint64_t>, kMaxFired> fired_jobs{};
+  std::atomic<std::uint64_t> exit_job{kNoJob};     // called exit()
+  std::atomic<std::uint64_t> overdue_job{kNoJob};  // has run for longer than a job may
 };
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
+
+// One slot that a job is in.
+struct SlotProgress {
+  std::size_t slot = 0;
+  std::uint64_t job = kNoJob;
+  std::uint64_t checkpoints = 0;
+};
 
 // What a reader saw, checked.
 struct CrashSnapshot {
@@ -66,8 +83,12 @@ struct CrashSnapshot {
   std::uint64_t finished = 0;  // never more than started
   std::uint64_t checkpoints = 0;
   std::vector<std::uint64_t> running;  // jobs in slots: real and pseudo, no kNoJob, no duplicates
+  std::vector<SlotProgress> slots;     // the same, slot by slot
   std::int64_t fault_stamp_ns = 0;
   std::array<std::uint32_t, kMaxFaults> fired{};
+  std::vector<std::pair<std::uint32_t, std::uint64_t>> fired_jobs;  // fault by rate, job
+  std::uint64_t exit_job = kNoJob;
+  std::uint64_t overdue_job = kNoJob;
   struct Fatal {
     std::int32_t signal = 0;
     std::int32_t si_code = 0;
@@ -75,10 +96,20 @@ struct CrashSnapshot {
     std::uint64_t job = kNoJob;  // of the crashing thread; kNoJob when it ran none
     std::uint64_t task = 0;
     std::int64_t stamp_ns = 0;
+    bool stack_overflow = false;
     std::vector<std::uint64_t> frames;
   };
   bool has_fatal = false;
   Fatal fatal;
+
+  // Set by a reader that knows better than the page: the job that hung.
+  std::uint64_t hung_job = kNoJob;
+  // The job that is to blame beyond doubt; kNoJob: nobody knows.
+  std::uint64_t culprit() const {
+    if (hung_job != kNoJob) return hung_job;
+    if (has_fatal) return fatal.job;
+    return exit_job;
+  }
 };
 
 // Owns the mapping (not the descriptor). Movable.

@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <bulkhead/wire/fault_draw.hpp>
 #include <random>
+#include <vector>
 
 namespace bulkhead::coordinator {
 namespace {
@@ -36,40 +38,86 @@ TEST(FaultPlanTest, KeysComeInAnyOrderAndJobsStartAtZero) {
   EXPECT_TRUE(parse_fault("throw@after=1s,worker=1"));
 }
 
+TEST(FaultPlanTest, EveryKindIsParsedListedAndSpelledTheSame) {
+  ASSERT_EQ(fault_kinds().size(), 8u);
+  for (const FaultKindText& kind : fault_kinds()) {
+    const auto fault = parse_fault(std::string(kind.name) + "@rate=0.25");
+    ASSERT_TRUE(fault) << kind.name;
+    EXPECT_STREQ(to_string(fault->kind), kind.name);
+    EXPECT_EQ(fault->rate, 0.25);
+  }
+}
+
+TEST(FaultPlanTest, TheSeedDrawsTheShareThatWasAskedForAndTheSameOneAgain) {
+  const auto drawn = [](std::uint64_t seed, std::uint32_t fault) {
+    std::vector<std::uint64_t> jobs;
+    for (std::uint64_t job = 0; job < 100'000; ++job) {
+      if (wire::draws_fault(seed, fault, job, 0.002)) jobs.push_back(job);
+    }
+    return jobs;
+  };
+  const auto first = drawn(1, 0);
+  EXPECT_EQ(first, drawn(1, 0));
+  EXPECT_NE(first, drawn(2, 0));
+  EXPECT_NE(first, drawn(1, 1));
+  EXPECT_GT(first.size(), 140u);  // 200 expected, standard deviation 14
+  EXPECT_LT(first.size(), 260u);
+  EXPECT_TRUE(wire::draws_fault(7, 3, 12, 1.0));
+}
+
 TEST(FaultPlanTest, EveryMistakeNamesItsColumnAndWhatWouldBeRight) {
   struct Case {
     const char* text;
     const char* message;
   };
   const Case cases[] = {
-      {"", "'': 1: the fault kind is missing; kinds: segv, kill, throw"},
-      {"@job=1", "'@job=1': 1: the fault kind is missing; kinds: segv, kill, throw"},
+      {"",
+       "'': 1: the fault kind is missing; kinds: segv, abort, kill, exit, throw, hang, "
+       "stack-overflow, oom"},
+      {"@job=1",
+       "'@job=1': 1: the fault kind is missing; kinds: segv, abort, kill, exit, throw, hang, "
+       "stack-overflow, oom"},
       {"sevg@job=20",
-       "'sevg@job=20': 1: unknown fault kind 'sevg'; did you mean 'segv'? kinds: segv, kill, "
-       "throw"},
-      {"hang@job=20", "'hang@job=20': 1: unknown fault kind 'hang'; kinds: segv, kill, throw"},
+       "'sevg@job=20': 1: unknown fault kind 'sevg'; did you mean 'segv'? kinds: segv, abort, "
+       "kill, exit, throw, hang, stack-overflow, oom"},
+      {"sulk@job=20",
+       "'sulk@job=20': 1: unknown fault kind 'sulk'; kinds: segv, abort, kill, exit, throw, hang, "
+       "stack-overflow, oom"},
       {"segv", "'segv': 5: where is missing; write segv@job=20 or segv@worker=2,after=500ms"},
       {"kill@", "'kill@': 6: where is missing; write kill@job=20 or kill@worker=2,after=500ms"},
       {"segv@jbo=1",
-       "'segv@jbo=1': 6: unknown key 'jbo'; did you mean 'job'? keys: job, times, worker, after"},
+       "'segv@jbo=1': 6: unknown key 'jbo'; did you mean 'job'? keys: job, times, worker, after, "
+       "rate"},
       {"segv@job", "'segv@job': 9: job needs a value; write job=1"},
       {"segv@job=", "'segv@job=': 10: job needs a value; write job=1"},
       {"segv@job=x", "'segv@job=x': 10: 'x' is not a whole number; write 0 to 9007199254740992"},
       {"segv@job=-1", "'segv@job=-1': 10: '-1' is not a whole number; write 0 to 9007199254740992"},
-      {"segv@job=1,", "'segv@job=1,': 12: a key is missing; keys: job, times, worker, after"},
+      {"segv@job=1,", "'segv@job=1,': 12: a key is missing; keys: job, times, worker, after, rate"},
       {"segv@job=1,times=0", "'segv@job=1,times=0': 18: '0' is out of range; write 1 to 1000000"},
       {"segv@job=1,times=2,times=3", "'segv@job=1,times=2,times=3': 20: times is given twice"},
       {"segv@job=1,job=2",
        "'segv@job=1,job=2': 12: job is given twice; give --fault once for each job"},
       {"segv@job=1,worker=2",
-       "'segv@job=1,worker=2': 12: job and worker exclude each other; name one"},
+       "'segv@job=1,worker=2': 12: job, worker and rate exclude each other; give one"},
       {"segv@worker=2,job=1",
-       "'segv@worker=2,job=1': 15: job and worker exclude each other; name one"},
+       "'segv@worker=2,job=1': 15: job, worker and rate exclude each other; give one"},
       {"segv@worker=0", "'segv@worker=0': 13: '0' is out of range; write 1 to 1024"},
       {"segv@worker=1,times=2", "'segv@worker=1,times=2': 15: times goes with job=N only"},
       {"segv@job=1,after=1s", "'segv@job=1,after=1s': 12: after goes with worker=N only"},
       {"segv@after=1s",
-       "'segv@after=1s': 6: neither job nor worker is named; write segv@job=20 or segv@worker=2"},
+       "'segv@after=1s': 6: neither job, worker nor rate is given; write segv@job=20, "
+       "segv@worker=2 or segv@rate=0.01"},
+      {"exit@rate=0",
+       "'exit@rate=0': 11: '0' is no rate; write a share of the jobs, above 0 and at most 1"},
+      {"exit@rate=1.5",
+       "'exit@rate=1.5': 11: '1.5' is no rate; write a share of the jobs, above 0 and at most 1"},
+      {"exit@rate=nan",
+       "'exit@rate=nan': 11: 'nan' is no rate; write a share of the jobs, above 0 and at most 1"},
+      {"exit@rate=0.5,rate=0.5", "'exit@rate=0.5,rate=0.5': 15: rate is given twice"},
+      {"exit@rate=0.5,job=1",
+       "'exit@rate=0.5,job=1': 15: job, worker and rate exclude each other; give one"},
+      {"exit@rate=0.5,times=2", "'exit@rate=0.5,times=2': 15: times goes with job=N only"},
+      {"exit@rate", "'exit@rate': 10: rate needs a value; write rate=0.01"},
       {"kill@worker=1,after=500",
        "'kill@worker=1,after=500': 21: 500: a duration needs a unit: write 500ms or 500s"},
       {"kill@worker=1,after=5fs",
@@ -93,7 +141,7 @@ TEST(FaultPlanTest, GarbageIsRefusedOnOneLine) {
     if (i % 2 == 0) text.insert(0, "segv@job=");
     const auto fault = parse_fault(text);
     if (fault) {
-      EXPECT_NE(fault->job.has_value(), fault->worker.has_value()) << text;
+      EXPECT_EQ(fault->job.has_value() + fault->worker.has_value() + (fault->rate > 0), 1) << text;
       continue;
     }
     EXPECT_EQ(fault.error().text.find_first_of("\n\x1b"), std::string::npos);

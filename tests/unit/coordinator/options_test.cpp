@@ -282,7 +282,17 @@ TEST_F(OptionsTest, EveryMistakeIsOneLineThatSaysWhatWouldBeRight) {
       {{"run", "primes", "--fault", "sevg@job=20"},
        2,
        "--fault 'sevg@job=20': 1: unknown fault kind 'sevg'; did you mean 'segv'? kinds: segv, "
-       "kill, throw"},
+       "abort, kill, exit, throw, hang, stack-overflow, oom"},
+      {{"run", "primes", "--fault", "hang@job=2"},
+       2,
+       "--fault 'hang@job=2': nothing would end it; add --stall 1s or --job-timeout 5s"},
+      {{"run", "primes", "--fault", "oom@job=2"},
+       2,
+       "--fault 'oom@job=2': it needs a limit to run into, lest it be the machine's; add "
+       "--worker-memory 256MiB"},
+      {{"run", "primes", "--worker-memory", "1MiB"},
+       2,
+       "--worker-memory: '1MiB' is less than a worker needs; write 32MiB or more"},
       {{"run", "primes", "--model", "processes", "--workers", "2", "--fault", "kill@worker=3"},
        2,
        "--fault 'kill@worker=3': there are 2 workers; write worker=1 to worker=2"},

@@ -136,18 +136,18 @@ TEST(ResolveTest, TheListShowsSettingsWithDefaultsAndRanges) {
                         "models\n"));
   EXPECT_THAT(list, testing::HasSubstr("  processes "));
   // Where a fault comes from differs: in the job itself, or from outside as a signal.
-  EXPECT_THAT(list,
-              testing::EndsWith(
-                  "faults\n"
-                  "  segv@job=N[,times=K]       a memory fault in job N, the first K times it "
-                  "runs\n"
-                  "  kill@job=N[,times=K]       SIGKILL in job N, likewise\n"
-                  "  throw@job=N[,times=K]      an exception in job N, likewise\n"
-                  "  segv@worker=N[,after=T]    SIGSEGV sent to worker N, T after all "
-                  "workers are ready\n"
-                  "  kill@worker=N[,after=T]    SIGKILL sent to it, likewise\n"
-                  "  throw@worker=N[,after=T]   an exception in the next job that worker N "
-                  "begins after T\n"));
+  EXPECT_THAT(
+      list,
+      testing::EndsWith(
+          "  oom            everything at risk     what one worker has at risk\n"
+          "      allocates beyond --worker-memory; verdict limit\n"
+          "where\n"
+          "  KIND@job=N[,times=K]       job N, the first K times it runs\n"
+          "  KIND@rate=P                a share P of all jobs, drawn from the seed, each once\n"
+          "  KIND@worker=N[,after=T]    worker N, T after all workers are ready: segv and kill as "
+          "a\n"
+          "                             signal from outside, the others in the next job it "
+          "begins\n"));
 }
 
 TEST(ResolveTest, ControlCharactersOfADescriptionStayOffTheTerminal) {

@@ -99,6 +99,24 @@ TEST_F(SupervisorTest, AWorkerThatShakesHandsDuringTheDrainIsDrained) {
   EXPECT_EQ(supervisor_->state({1, 1}), WorkerState::kDraining);
 }
 
+TEST_F(SupervisorTest, AWorkerKilledForItsCodesFaultIsACrashAndItsSuccessorIsNot) {
+  make();
+  supervisor_->start(now_);
+  to_ready({1, 1});
+  actions();
+  supervisor_->condemn_crash({1, 1}, "hung", "job 3 reached no scheduling point for 1s");
+  EXPECT_THAT(actions(), ElementsAre("kill 1.1"));
+  const WorkerEnd end = supervisor_->exited({1, 1}, {}, SIGKILL, true, now_);
+  EXPECT_EQ(end.verdict, "hung");
+  EXPECT_EQ(end.reason, "job 3 reached no scheduling point for 1s");
+  EXPECT_TRUE(end.is_crash);
+  to_ready({1, 2});
+  supervisor_->condemn({1, 2}, "protocol error");
+  const WorkerEnd next = killed({1, 2});
+  EXPECT_EQ(next.verdict, "killed by us");
+  EXPECT_FALSE(next.is_crash);
+}
+
 // Refused while it shakes hands, a worker may leave by itself before our SIGKILL meets it.
 TEST_F(SupervisorTest, AWorkerRefusedAtTheEndMayGoByItself) {
   make(1);

@@ -39,10 +39,42 @@ TEST(CrashPageTest, ANewPageIsEmpty) {
 
 // The layout that proto/README.md promises to workers in other languages.
 static_assert(std::is_standard_layout_v<CrashPage>);
-static_assert(sizeof(CrashPage) == 66432 && sizeof(CrashSlot) == 64);
+static_assert(sizeof(CrashPage) == 70656 && sizeof(CrashSlot) == 64);
 static_assert(offsetof(CrashPage, fault_stamp_ns) == 8 && offsetof(CrashPage, fired) == 16);
-static_assert(offsetof(CrashPage, fatal) == 320 && offsetof(CrashPage, slot) == 896);
+static_assert(offsetof(CrashPage, fatal) == 320 && offsetof(CrashPage, slot) == 960);
 static_assert(offsetof(CrashPage::Fatal, job) == 32 && offsetof(CrashPage::Fatal, frames) == 64);
+
+static_assert(offsetof(CrashPage::Fatal, stack_overflow) == 576);
+static_assert(offsetof(CrashPage, fired_jobs) == 66504);
+static_assert(offsetof(CrashPage, exit_job) == 70600 && offsetof(CrashPage, overdue_job) == 70608);
+
+TEST(CrashPageTest, TellsWhoHungWhoLeftAndWhichJobsWereStruck) {
+  const CrashPageMapping mapping = created();
+  CrashPage& page = *mapping.page();
+  page.slots = 2;
+  page.slot[1].job = 7;
+  page.slot[1].checkpoints = 3;
+  page.exit_job = 5;
+  page.overdue_job = 6;
+  page.fired_jobs_count = 4;
+  page.fired_jobs[0] = (std::uint64_t{2} << 56) | 11;
+  page.fired_jobs[1] = 0;                               // counted, never written
+  page.fired_jobs[2] = (std::uint64_t{200} << 56) | 1;  // no such fault
+  page.fired_jobs[3] = 1;
+  CrashSnapshot seen = mapping.snapshot();
+  ASSERT_EQ(seen.slots.size(), 1u);
+  EXPECT_EQ(seen.slots[0].slot, 1u);
+  EXPECT_EQ(seen.slots[0].job, 7u);
+  EXPECT_EQ(seen.slots[0].checkpoints, 3u);
+  EXPECT_EQ(seen.overdue_job, 6u);
+  const std::vector<std::pair<std::uint32_t, std::uint64_t>> struck{{2, 10}, {0, 0}};
+  EXPECT_EQ(seen.fired_jobs, struck);
+  EXPECT_EQ(seen.culprit(), 5u);
+  seen.hung_job = 9;
+  EXPECT_EQ(seen.culprit(), 9u);
+  page.fired_jobs_count = ~0u;  // a worker that lies
+  EXPECT_LE(mapping.snapshot().fired_jobs.size(), kMaxFired);
+}
 
 TEST(CrashPageTest, NeitherSideCanResizeIt) {
   const CrashPageMapping page = created();
