@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <bulkhead/base/check.hpp>
 #include <cerrno>
+#include <cmath>
 #include <csignal>
 #include <utility>
 
@@ -55,6 +56,7 @@ Coordinator::Coordinator(const Environment& environment, const RunSettings& sett
     dispatch_ = std::make_unique<SharedDispatch>(dispatch);
   }
   dispatch_->on_service = [this](double seconds) {
+    if (!std::isfinite(seconds) || seconds < 0) seconds = 0;  // a worker's word
     outcome_.service.record(seconds);
     service_seconds_ += seconds;
   };

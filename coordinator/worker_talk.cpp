@@ -202,8 +202,10 @@ void Coordinator::send(WorkerKey key, const v1::ToWorker& message) {
   ++messages_;
   bytes_ += bytes->size();
   const auto sent = environment_.router.send(identity(key), std::move(*bytes));
-  // Unavailable: it is dead or dying, which the host tells with its cause.
-  if (!sent && sent.error().code != Code::kUnavailable && supervisor_.is_current(key)) {
+  // Unavailable: it is dead or dying, which the host tells with its cause. And a name that has not
+  // shown its token yet may be anybody's: who does not read a Reject condemns nobody.
+  if (!sent && sent.error().code != Code::kUnavailable && workers_.at(key).was_ready &&
+      supervisor_.is_current(key)) {
     supervisor_.condemn(key, sent.error().text);
   }
 }
