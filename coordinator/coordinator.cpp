@@ -60,7 +60,8 @@ Coordinator::Coordinator(const Environment& environment, const RunSettings& sett
     outcome_.service.record(seconds);
     service_seconds_ += seconds;
   };
-  for (const int fd : {environment.host.event_fd(), environment.interrupts.fd()}) {
+  for (const int fd : {environment.host.event_fd(), environment.interrupts.fd(),
+                       environment.router.returned_fd()}) {
     epoll_event event{};
     event.events = EPOLLIN;
     event.data.u64 = kNotALifeline;
@@ -80,6 +81,7 @@ RunOutcome Coordinator::run() {
   while (!supervisor_.all_exited()) {
     wait_for_events();
     take_messages();  // before exits: what a dead worker still said counts
+    end_cut_links();
     take_host_events();
     take_interrupts();
     fire_timed_faults();
@@ -126,6 +128,9 @@ void Coordinator::take_messages() {
 void Coordinator::take_host_events() {
   for (HostEvent& event : environment_.host.take_events()) {
     if (const auto* launched = std::get_if<HostLaunched>(&event)) {
+      if (const auto record = workers_.find(launched->key); record != workers_.end()) {
+        record->second.pid = launched->pid;
+      }
       supervisor_.launched(launched->key, base::Clock::now());
     } else if (const auto* failed = std::get_if<HostLaunchFailed>(&event)) {
       if (failed->error.code == Code::kUnavailable) {

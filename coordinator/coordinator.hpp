@@ -90,6 +90,7 @@ class Coordinator {
     wire::CrashPageMapping page;
     base::UniqueFd lifeline;
     std::string token;
+    pid_t pid = 0;  // once the launcher has told
     bool was_ready = false;
     std::optional<base::TimePoint> marked_at;  // its crash handler spoke
   };
@@ -105,6 +106,7 @@ class Coordinator {
   void perform_actions();
 
   void note_crash_marks();
+  void end_cut_links();
   void take_message(const transport::Message& message);
   void take_hello(WorkerKey key, const v1::Hello& hello);
   void launch(WorkerKey key);

@@ -59,6 +59,20 @@ void Coordinator::note_crash_marks() {
   }
 }
 
+// A message beyond the limit, or a frame that is none, costs a worker its link, and libzmq connects
+// it again without a word. What it sent last is lost: it may wait for ever for an answer, and we
+// for a result.
+void Coordinator::end_cut_links() {
+  for (const int pid : environment_.router.take_returned()) {
+    for (const auto& [key, record] : workers_) {
+      if (record.pid != pid || !record.was_ready || !supervisor_.is_current(key)) continue;
+      supervisor_.condemn(key, fmt::format("protocol error: its link was cut; it sent more than {} "
+                                           "bytes at once, or what is no message",
+                                           wire::kMaxMessageBytes));
+    }
+  }
+}
+
 void Coordinator::take_message(const transport::Message& message) {
   const auto identity = wire::decode_identity(message.peer);
   if (!identity || identity->run_id != run_id_) return;  // a stranger, or an earlier run's worker

@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -63,7 +64,10 @@ std::optional<int> guarded_accept(int listener, int flags) {
 }  // namespace
 
 Gate::Gate(int listener, Admission admission)
-    : listener_(listener), admission_(std::move(admission)), spare_(placeholder()) {
+    : listener_(listener),
+      admission_(std::move(admission)),
+      returned_event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      spare_(placeholder()) {
   const base::MutexLock lock(registry_mutex);
   registry().push_back(this);
 }
@@ -90,32 +94,47 @@ bool Gate::wanted(int connection) {
   const pid_t pid = peer_of(connection);
   if (admission_.admits && !admission_.admits(pid)) return false;
   if (!has_room(pid)) return false;
-  kept_[connection] = {inode_of(connection), pid};
+  keep(connection, pid);
   return true;
 }
 
+void Gate::forget_ended(const std::function<bool(const Connection&)>& concerned) {
+  std::erase_if(kept_, [&](const auto& entry) {
+    const auto& [fd, connection] = entry;
+    return concerned(connection) && inode_of(fd) != connection.inode;
+  });
+}
+
 bool Gate::has_room(pid_t pid) {
-  const auto forget_ended = [&](const auto& concerned) {
-    std::erase_if(kept_, [&](const auto& entry) {
-      const auto& [fd, connection] = entry;
-      return concerned(connection) && inode_of(fd) != connection.inode;
-    });
-  };
-  const auto of_pid = [&](const Connection& connection) { return connection.pid == pid; };
-  const auto held = [&] {
-    return std::count_if(kept_.begin(), kept_.end(),
-                         [&](const auto& entry) { return of_pid(entry.second); });
-  };
-  if (admission_.per_process > 0 && held() >= admission_.per_process) {
-    forget_ended(of_pid);
-    if (held() >= admission_.per_process) return false;
-  }
+  forget_ended([&](const Connection& connection) { return connection.pid == pid; });
+  const auto held = std::count_if(kept_.begin(), kept_.end(),
+                                  [&](const auto& entry) { return entry.second.pid == pid; });
+  if (admission_.per_process > 0 && held >= admission_.per_process) return false;
   const auto total = static_cast<std::size_t>(admission_.total);
   if (admission_.total > 0 && kept_.size() >= total) {
     forget_ended([](const Connection&) { return true; });
     return kept_.size() < total;
   }
   return true;
+}
+
+void Gate::keep(int connection, pid_t pid) {
+  const bool alone = std::none_of(kept_.begin(), kept_.end(),
+                                  [&](const auto& entry) { return entry.second.pid == pid; });
+  kept_[connection] = {inode_of(connection), pid};
+  if (known_.insert(pid).second || !alone || pid == 0) return;
+  const base::MutexLock lock(mutex_);
+  returned_.push_back(pid);
+  const std::uint64_t one = 1;
+  // Fails only when the counter is full, and then the descriptor is readable already.
+  static_cast<void>(!::write(returned_event_.get(), &one, sizeof one));
+}
+
+std::vector<int> Gate::take_returned() {
+  const base::MutexLock lock(mutex_);
+  std::uint64_t count = 0;
+  static_cast<void>(!::read(returned_event_.get(), &count, sizeof count));  // empty is fine
+  return std::exchange(returned_, {});
 }
 
 int Gate::turn_away(int connection) {

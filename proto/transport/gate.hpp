@@ -10,10 +10,14 @@
 #include <sys/types.h>
 
 #include <atomic>
+#include <bulkhead/base/mutex.hpp>
 #include <bulkhead/base/unique_fd.hpp>
 #include <bulkhead/transport/zmq.hpp>
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <set>
+#include <vector>
 
 namespace bulkhead::transport {
 
@@ -25,6 +29,9 @@ class Gate {
   Gate(const Gate&) = delete;
   Gate& operator=(const Gate&) = delete;
 
+  // See Router.
+  std::vector<int> take_returned();
+  int returned_fd() const { return returned_event_.get(); }
   std::uint64_t turned_away() const { return turned_away_.load(std::memory_order_relaxed); }
 
   // What accept4() does for this listener; one thread at a time. -1 with an errno that libzmq takes
@@ -40,12 +47,18 @@ class Gate {
 
   bool wanted(int connection);
   bool has_room(pid_t pid);
+  void keep(int connection, pid_t pid);
+  void forget_ended(const std::function<bool(const Connection&)>& concerned);
   int turn_away(int connection);
   int without_descriptors(int flags);
 
   const int listener_;
   const Admission admission_;
   std::map<int, Connection> kept_;  // by descriptor; those that ended are found when it matters
+  std::set<pid_t> known_;           // who has had a connection; at most one for each worker's life
+  base::Mutex mutex_;
+  std::vector<int> returned_ BULKHEAD_GUARDED_BY(mutex_);
+  const base::UniqueFd returned_event_;
   // Given up for the moment in which somebody has to be turned away and no other number is free.
   base::UniqueFd spare_;
   std::atomic<std::uint64_t> turned_away_{0};  // relaxed: a count, it publishes nothing

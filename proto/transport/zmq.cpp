@@ -217,6 +217,8 @@ class ZmqRouter final : public Router {
 
   std::uint64_t malformed() const override { return malformed_; }
   std::uint64_t turned_away() const override { return gate_->turned_away(); }
+  std::vector<int> take_returned() override { return gate_->take_returned(); }
+  int returned_fd() const override { return gate_->returned_fd(); }
 
  private:
   SocketFile file_;

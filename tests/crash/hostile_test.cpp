@@ -173,7 +173,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Misdeed{"SecondHello", "killed by us", "protocol error: it sent message 1"},
                     Misdeed{"TruncatedProtobuf", "killed by us", "protocol error: "},
                     Misdeed{"RandomBytes", "killed by us", "protocol error: "},
-                    Misdeed{"Nesting", "killed by us", "protocol error: "}),
+                    Misdeed{"Nesting", "killed by us", "protocol error: "},
+                    Misdeed{"OneGibibyte", "killed by us", "protocol error: its link was cut"}),
     [](const auto& misdeed) { return misdeed.param.name; });
 
 TEST_P(WorkersTest, ThatBreakTheContractEndAloneAndWithTheReason) {

@@ -72,6 +72,11 @@ class Router {
   virtual std::uint64_t malformed() const = 0;
   // Connections closed at once so far.
   virtual std::uint64_t turned_away() const = 0;
+  // Processes that connected again after all that they had here was cut or closed: what they sent
+  // in between is lost, and libzmq tells neither side. `returned_fd()` is readable while there are
+  // any.
+  virtual std::vector<int> take_returned() = 0;
+  virtual int returned_fd() const = 0;
 };
 
 // A worker's end. One thread owns it.
