@@ -19,6 +19,7 @@
 #include "cli/doctor.hpp"
 #include "coordinator.hpp"
 #include "host/local_host.hpp"
+#include "host/processes.hpp"
 #include "host/run_directory.hpp"
 #include "interrupts.hpp"
 #include "progress.hpp"
@@ -311,6 +312,16 @@ int doctor(const Options& options) {
   return code;
 }
 
+// Workers come, and what they start; a worker needs one connection, and another for a moment when
+// it connects again.
+transport::Admission admission(const Options& options) {
+  transport::Admission result;
+  result.admits = [self = getpid()](int pid) { return descends_from(pid, self); };
+  result.per_process = 8;
+  result.total = static_cast<int>(2 * options.workers) + 64;
+  return result;
+}
+
 }  // namespace
 
 int say(const std::string& text) {
@@ -341,7 +352,7 @@ int execute(const Options& options) {
     return say(render_plan(options, *settings));
   }
   const std::string socket_name = "c";
-  auto router = transport::Router::bind({directory->path(), socket_name}, {});
+  auto router = transport::Router::bind({directory->path(), socket_name}, {}, admission(options));
   if (!router) return complain(kExitEnvironment, router.error().text);
 
   const v1::ProgramDescription& program = *find_program(*description, options.scenario);

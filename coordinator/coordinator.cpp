@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <bulkhead/base/check.hpp>
 #include <cerrno>
+#include <cmath>
 #include <csignal>
 #include <utility>
 
@@ -70,10 +71,12 @@ Coordinator::Coordinator(const Environment& environment, const RunSettings& sett
     dispatch_ = std::make_unique<SharedDispatch>(dispatch);
   }
   dispatch_->on_service = [this](double seconds) {
+    if (!std::isfinite(seconds) || seconds < 0) seconds = 0;  // a worker's word
     outcome_.service.record(seconds);
     service_seconds_ += seconds;
   };
-  for (const int fd : {environment.host.event_fd(), environment.interrupts.fd()}) {
+  for (const int fd : {environment.host.event_fd(), environment.interrupts.fd(),
+                       environment.router.returned_fd()}) {
     epoll_event event{};
     event.events = EPOLLIN;
     event.data.u64 = kNotALifeline;
@@ -93,6 +96,7 @@ RunOutcome Coordinator::run() {
   while (!supervisor_.all_exited()) {
     wait_for_events();
     take_messages();  // before exits: what a dead worker still said counts
+    end_cut_links();
     take_host_events();
     take_interrupts();
     fire_timed_faults();
@@ -141,6 +145,9 @@ void Coordinator::take_messages() {
 void Coordinator::take_host_events() {
   for (HostEvent& event : environment_.host.take_events()) {
     if (const auto* launched = std::get_if<HostLaunched>(&event)) {
+      if (const auto record = workers_.find(launched->key); record != workers_.end()) {
+        record->second.pid = launched->pid;
+      }
       supervisor_.launched(launched->key, base::Clock::now());
     } else if (const auto* failed = std::get_if<HostLaunchFailed>(&event)) {
       if (failed->error.code == Code::kUnavailable) {

@@ -94,6 +94,7 @@ class Coordinator {
     wire::CrashPageMapping page;
     base::UniqueFd lifeline;
     std::string token;
+    pid_t pid = 0;  // once the launcher has told
     bool was_ready = false;
     std::optional<base::TimePoint> marked_at;  // its crash handler spoke, or we found it hung
     std::uint64_t hung_job = wire::kNoJob;
@@ -112,6 +113,7 @@ class Coordinator {
 
   void note_crash_marks();
   void condemn_hung(WorkerKey key, std::uint64_t job, const std::string& why, base::TimePoint now);
+  void end_cut_links();
   void take_message(const transport::Message& message);
   void take_hello(WorkerKey key, const v1::Hello& hello);
   void launch(WorkerKey key);

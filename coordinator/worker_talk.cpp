@@ -59,6 +59,20 @@ void Coordinator::note_crash_marks() {
   }
 }
 
+// A message beyond the limit, or a frame that is none, costs a worker its link, and libzmq connects
+// it again without a word. What it sent last is lost: it may wait for ever for an answer, and we
+// for a result.
+void Coordinator::end_cut_links() {
+  for (const int pid : environment_.router.take_returned()) {
+    for (const auto& [key, record] : workers_) {
+      if (record.pid != pid || !record.was_ready || !supervisor_.is_current(key)) continue;
+      supervisor_.condemn(key, fmt::format("protocol error: its link was cut; it sent more than {} "
+                                           "bytes at once, or what is no message",
+                                           wire::kMaxMessageBytes));
+    }
+  }
+}
+
 void Coordinator::take_message(const transport::Message& message) {
   const auto identity = wire::decode_identity(message.peer);
   if (!identity || identity->run_id != run_id_) return;  // a stranger, or an earlier run's worker
@@ -205,8 +219,10 @@ void Coordinator::send(WorkerKey key, const v1::ToWorker& message) {
   ++messages_;
   bytes_ += bytes->size();
   const auto sent = environment_.router.send(identity(key), std::move(*bytes));
-  // Unavailable: it is dead or dying, which the host tells with its cause.
-  if (!sent && sent.error().code != Code::kUnavailable && supervisor_.is_current(key)) {
+  // Unavailable: it is dead or dying, which the host tells with its cause. And a name that has not
+  // shown its token yet may be anybody's: who does not read a Reject condemns nobody.
+  if (!sent && sent.error().code != Code::kUnavailable && workers_.at(key).was_ready &&
+      supervisor_.is_current(key)) {
     supervisor_.condemn(key, sent.error().text);
   }
 }

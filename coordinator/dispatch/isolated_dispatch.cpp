@@ -131,6 +131,10 @@ Result<void> IsolatedDispatch::take_inputs(WorkerKey key, v1::InputBatch&& batch
     return fail(Code::kProtocolError, "sent inputs from job {} on where job {} was due",
                 batch.first(), ledger_.size());
   }
+  if (ledger_.size() + static_cast<std::uint64_t>(batch.inputs_size()) > source_granted_) {
+    return fail(Code::kProtocolError, "sent {} inputs where {} were granted", batch.inputs_size(),
+                less(source_granted_, ledger_.size()));
+  }
   for (std::string& input : *batch.mutable_inputs()) {
     const std::uint64_t job = ledger_.size();
     ledger_.grow(job + 1);

@@ -65,6 +65,14 @@ bool parse_stat(std::string_view text, Process& process) {
   return true;
 }
 
+// False when the process has ended meanwhile.
+bool read_stat(int directory, const std::string& path, Process& process) {
+  const base::UniqueFd file(::openat(directory, path.c_str(), O_RDONLY | O_CLOEXEC));
+  char text[512];
+  const ssize_t size = file ? ::read(file.get(), text, sizeof text) : 0;
+  return size > 0 && parse_stat({text, static_cast<std::size_t>(size)}, process);
+}
+
 }  // namespace
 
 base::UniqueFd open_pidfd(pid_t pid) {
@@ -90,16 +98,22 @@ std::vector<Process> list_processes() {
     Process process;
     const auto [end, error] = std::from_chars(name, name + std::strlen(name), process.pid);
     if (error != std::errc() || *end != '\0') continue;
-    const std::string path = std::string(name) + "/stat";
-    const base::UniqueFd file(::openat(::dirfd(directory), path.c_str(), O_RDONLY | O_CLOEXEC));
-    if (!file) continue;  // it ended meanwhile
-    char text[512];
-    const ssize_t size = ::read(file.get(), text, sizeof text);
-    if (size > 0 && parse_stat({text, static_cast<std::size_t>(size)}, process))
+    if (read_stat(::dirfd(directory), std::string(name) + "/stat", process))
       table.push_back(process);
   }
   ::closedir(directory);
   return table;
+}
+
+bool descends_from(pid_t pid, pid_t ancestor) {
+  constexpr int kDeepest = 100;  // a bound, in case numbers are used again while this reads
+  for (int depth = 0; depth < kDeepest && pid > 1; ++depth) {
+    if (pid == ancestor) return true;
+    Process process;
+    if (!read_stat(AT_FDCWD, "/proc/" + std::to_string(pid) + "/stat", process)) return false;
+    pid = process.parent;
+  }
+  return false;
 }
 
 std::optional<double> pss_bytes_of(pid_t pid) {

@@ -40,6 +40,8 @@ struct Process {
 // One reading of /proc. (/proc/PID/task/TID/children would be shorter, but kernels without
 // CONFIG_PROC_CHILDREN lack it.)
 std::vector<Process> list_processes();
+// Whether `pid` is `ancestor` or was started, by however many steps, by it. False when it is gone.
+bool descends_from(pid_t pid, pid_t ancestor);
 // Its share of the memory that it maps; nullopt when it is gone or the kernel does not say.
 std::optional<double> pss_bytes_of(pid_t pid);
 std::optional<double> resident_bytes_of(pid_t pid);

@@ -6,14 +6,15 @@
 // left
 //   for the kernel by then is dropped. Whoever must be heard (a Goodbye) waits for the other side
 //   to end the conversation.
-// - libzmq's listener for ipc aborts the process when accept() finds no free descriptor, and no
-//   option prevents it: the coordinator checks its budget of descriptors before it starts workers.
+// - libzmq's listener for ipc takes everybody, and aborts the process when accept4() finds no free
+//   descriptor. No option prevents either, the gate does.
 #include <algorithm>
 #include <bulkhead/transport/zmq.hpp>
 #include <cerrno>
 #include <climits>
 #include <zmq.hpp>
 
+#include "proto/transport/gate.hpp"
 #include "proto/transport/owned_message.hpp"
 #include "proto/transport/socket_file.hpp"
 
@@ -169,9 +170,10 @@ class ZmqRouter final : public Router {
   }
   ~ZmqRouter() override { file_.remove(); }
 
-  Result<void> listen() {
+  Result<void> listen(const Admission& admission) {
     auto listener = file_.listen();
     if (!listener) return fail(listener.error());
+    gate_.emplace(listener->get(), admission);
     socket_.raw().set(zmq::sockopt::use_fd, listener->get());
     socket_.raw().bind(file_.endpoint());
     listener->release();  // libzmq closes it from here on
@@ -214,9 +216,13 @@ class ZmqRouter final : public Router {
   }
 
   std::uint64_t malformed() const override { return malformed_; }
+  std::uint64_t turned_away() const override { return gate_->turned_away(); }
+  std::vector<int> take_returned() override { return gate_->take_returned(); }
+  int returned_fd() const override { return gate_->returned_fd(); }
 
  private:
   SocketFile file_;
+  std::optional<Gate> gate_;  // outlives the socket, and with it libzmq's use of the listener
   Socket socket_;
   std::vector<bool> ready_;
   std::uint64_t malformed_ = 0;
@@ -268,12 +274,13 @@ class ZmqDealer final : public Dealer {
 
 }  // namespace
 
-Result<std::unique_ptr<Router>> Router::bind(const Address& address, const Options& options) try {
+Result<std::unique_ptr<Router>> Router::bind(const Address& address, const Options& options,
+                                             const Admission& admission) try {
   if (auto sane = check(options); !sane) return fail(sane.error());
   auto file = SocketFile::open(address);
   if (!file) return fail(file.error());
   auto router = std::make_unique<ZmqRouter>(std::move(*file), options);
-  if (auto listening = router->listen(); !listening) return fail(listening.error());
+  if (auto listening = router->listen(admission); !listening) return fail(listening.error());
   return router;
 } catch (const zmq::error_t& error) {
   return failure(error, fmt::format("cannot listen in '{}'", address.directory));

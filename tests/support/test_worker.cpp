@@ -12,9 +12,12 @@
 #include <stdexcept>
 #include <string>
 
+#include "support/raw_worker.hpp"
+
 namespace {
 
 namespace program = bulkhead::program;
+using bulkhead::test::leave_sign;
 
 program::Parameter number(const char* name, const char* value, double most = 1e9) {
   program::Parameter parameter;
@@ -28,13 +31,6 @@ program::Parameter number(const char* name, const char* value, double most = 1e9
 
 std::atomic<std::uint64_t> jobs_run_here{0};
 std::atomic<bool> slept_here{false};
-
-// Makes the file that the variable names: a test waits for it.
-void leave_sign(const char* variable) {
-  if (const char* file = std::getenv(variable); file != nullptr) {
-    close(open(file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
-  }
-}
 
 // Recursion without end: each call keeps a page of the goroutine's stack.
 __attribute__((noinline)) std::uint64_t fall(std::uint64_t depth) {
@@ -57,7 +53,7 @@ struct Napper {
     bad.name = "bad";
     bad.type = program::ParameterType::kText;
     bad.default_value = "no";
-    bad.help = "no, exit, throw, abort, deep, fork, loud, count-here, source, reduce";
+    bad.help = "no, exit, throw, abort, deep, fork, loud, stranger, count-here, source, reduce";
     description.parameters.push_back(bad);
     return description;
   }
@@ -77,6 +73,10 @@ struct Napper {
   Result work(const Input& input) const {
     if (jobs_run_here.fetch_add(1) == 0) leave_sign("BULKHEAD_TEST_BEGUN");
     if (input == bad_job_) misbehave();
+    // The second half of the jobs is held back until the test lets it go.
+    while (input >= count_ / 2 && !bulkhead::test::sign_is_there("BULKHEAD_TEST_HOLD")) {
+      bulkhead::sched::sleep_for(std::chrono::milliseconds(2));
+    }
     bulkhead::sched::sleep_for(nap_);
     if (!slept_here.exchange(true)) leave_sign("BULKHEAD_TEST_SLEPT");
     return input;
@@ -86,6 +86,7 @@ struct Napper {
     if (bad_ == "abort") abort();
     if (bad_ == "deep") jobs_run_here.fetch_add(fall(1));
     if (bad_ == "throw") throw std::runtime_error("job says \x1b[31mno\xff");
+    if (bad_ == "stranger") bulkhead::test::be_a_stranger();
     if (bad_ == "fork") {
       for (const bool own_session : {false, true}) {
         if (fork() == 0) {
@@ -174,5 +175,6 @@ int main(int argc, char** argv) {
   }
   // And one that dies at every start.
   if (std::getenv("BULKHEAD_TEST_DIE") != nullptr && argc == 1) abort();
+  if (argc == 1) bulkhead::test::look_at_boot();
   return bulkhead::worker::worker_main(argc, argv);
 }

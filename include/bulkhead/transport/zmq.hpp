@@ -9,6 +9,7 @@
 #include <bulkhead/base/clock.hpp>
 #include <bulkhead/base/error.hpp>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -33,6 +34,15 @@ struct Address {
   std::string name;
 };
 
+// Which connections a Router keeps. Others are closed before a byte of them is read, and so is
+// whatever would leave the process without descriptors for itself.
+struct Admission {
+  // Asked on a thread of libzmq, with the process that connected (0: unknown). Absent: anybody.
+  std::function<bool(int pid)> admits;
+  int per_process = 0;  // open at once; 0: any number
+  int total = 0;
+};
+
 struct Message {
   std::string peer;   // routing identity of the sender; empty at a Dealer
   std::string bytes;  // the one payload frame
@@ -46,7 +56,8 @@ struct Readiness {
 // The coordinator's end. One thread owns it.
 class Router {
  public:
-  static Result<std::unique_ptr<Router>> bind(const Address& address, const Options& options);
+  static Result<std::unique_ptr<Router>> bind(const Address& address, const Options& options,
+                                              const Admission& admission = {});
   virtual ~Router() = default;
 
   // kUnavailable: nobody of that identity is connected (any more); the message was not delivered.
@@ -59,6 +70,13 @@ class Router {
   // A signal ends the wait early with nothing ready.
   virtual Readiness wait(int other_fd, base::Duration timeout) = 0;
   virtual std::uint64_t malformed() const = 0;
+  // Connections closed at once so far.
+  virtual std::uint64_t turned_away() const = 0;
+  // Processes that connected again after all that they had here was cut or closed: what they sent
+  // in between is lost, and libzmq tells neither side. `returned_fd()` is readable while there are
+  // any.
+  virtual std::vector<int> take_returned() = 0;
+  virtual int returned_fd() const = 0;
 };
 
 // A worker's end. One thread owns it.

@@ -37,6 +37,18 @@ TEST_F(IsolatedDispatchTest, TheSourceRunsInOneWorkerOnly) {
             "reported the failure of a step that it does not run");
 }
 
+TEST_F(IsolatedDispatchTest, InputsBeyondTheCreditAreRefusedAndNotKept) {
+  dispatch_->worker_ready(k1);
+  dispatch_->begin();
+  const std::uint64_t granted = sent_to(k1).at(0).open_source().credit();
+  EXPECT_EQ(refused(k1, inputs(0, granted + 1)), "sent " + std::to_string(granted + 1) +
+                                                     " inputs where " + std::to_string(granted) +
+                                                     " were granted");
+  EXPECT_EQ(dispatch_->known_jobs(), 0u);
+  tell(k1, inputs(0, granted));
+  EXPECT_EQ(dispatch_->known_jobs(), granted);
+}
+
 TEST_F(IsolatedDispatchTest, InputsOutOfOrderAreRefused) {
   dispatch_->worker_ready(k1);
   dispatch_->begin();

@@ -2,8 +2,12 @@
 #include <gtest/gtest.h>
 
 #include <bulkhead/wire/codec.hpp>
+#include <cstdlib>
 #include <limits>
+#include <memory>
 #include <random>
+#include <string>
+#include <vector>
 
 namespace bulkhead::wire {
 namespace {
@@ -146,12 +150,56 @@ void decode_both(std::string_view bytes) {
   static_cast<void>(decode_identity(bytes));
 }
 
-constexpr unsigned kSeed = 20240607;
-constexpr int kInputs = 20'000;
+// BULKHEAD_TEST_SEED=N repeats a run that failed.
+unsigned fuzz_seed() {
+  const char* const given = std::getenv("BULKHEAD_TEST_SEED");
+  return given == nullptr ? 20240607u : static_cast<unsigned>(std::strtoul(given, nullptr, 10));
+}
+
+// One of each body, and some with much in them.
+std::vector<std::string> corpus() {
+  std::vector<std::string> messages{some_results().SerializeAsString(),
+                                    some_jobs().SerializeAsString(),
+                                    encode_identity({"runid678", 1, 1})};
+  const auto add = [&](const google::protobuf::Message& whole) {
+    const auto* type = whole.GetDescriptor();
+    for (int i = 0; i < type->field_count(); ++i) {
+      const std::unique_ptr<google::protobuf::Message> message(whole.New());
+      auto* body = message->GetReflection()->MutableMessage(message.get(), type->field(i));
+      messages.push_back(message->SerializeAsString());  // with every field left out
+      for (int f = 0; f < body->GetDescriptor()->field_count(); ++f) {
+        const auto* field = body->GetDescriptor()->field(f);
+        using Field = google::protobuf::FieldDescriptor;
+        const auto* fields = body->GetReflection();
+        const bool many = field->is_repeated();
+        if (field->cpp_type() == Field::CPPTYPE_STRING) {
+          for (int n = 0; n < (many ? 3 : 1); ++n) {
+            many ? fields->AddString(body, field, "some text")
+                 : fields->SetString(body, field, "some text");
+          }
+        } else if (field->cpp_type() == Field::CPPTYPE_UINT32 && !many) {
+          fields->SetUInt32(body, field, 0xffffffff);
+        } else if (field->cpp_type() == Field::CPPTYPE_UINT64 && !many) {
+          fields->SetUInt64(body, field, ~std::uint64_t{0});
+        } else if (field->cpp_type() == Field::CPPTYPE_BOOL && !many) {
+          fields->SetBool(body, field, true);
+        } else if (field->cpp_type() == Field::CPPTYPE_MESSAGE) {
+          many ? fields->AddMessage(body, field) : fields->MutableMessage(body, field);
+        }
+      }
+      messages.push_back(message->SerializeAsString());
+    }
+  };
+  add(v1::ToCoordinator());
+  add(v1::ToWorker());
+  return messages;
+}
 
 TEST(CodecFuzzTest, RandomBytesNeverHurt) {
-  std::mt19937 random(kSeed);
-  for (int i = 0; i < kInputs; ++i) {
+  const unsigned seed = fuzz_seed();
+  SCOPED_TRACE("BULKHEAD_TEST_SEED=" + std::to_string(seed));
+  std::mt19937 random(seed);
+  for (int i = 0; i < 20'000 && !testing::Test::HasFailure(); ++i) {
     std::string bytes(random() % 64, '\0');
     for (char& byte : bytes) byte = static_cast<char>(random());
     decode_both(bytes);
@@ -159,15 +207,65 @@ TEST(CodecFuzzTest, RandomBytesNeverHurt) {
 }
 
 TEST(CodecFuzzTest, DamagedMessagesNeverHurt) {
-  std::mt19937 random(kSeed);
-  const std::string whole[] = {some_results().SerializeAsString(), some_jobs().SerializeAsString()};
-  for (int i = 0; i < kInputs; ++i) {
-    std::string bytes = whole[random() % 2];
-    for (unsigned flips = random() % 4; flips > 0; --flips) {
-      bytes[random() % bytes.size()] = static_cast<char>(random());
+  const unsigned seed = fuzz_seed();
+  SCOPED_TRACE("BULKHEAD_TEST_SEED=" + std::to_string(seed));
+  std::mt19937 random(seed);
+  const std::vector<std::string> whole = corpus();
+  ASSERT_GT(whole.size(), 40u);
+  // What makes decoders stumble: lengths without end, nesting, the edges of a number.
+  const std::string bait[] = {std::string(5, '\xff'),
+                              std::string(10, '\xff') + '\1',
+                              std::string("\xff\xff\xff\xff\x07", 5),
+                              std::string(1, '\0'),
+                              std::string("\xa3\x06", 2),
+                              std::string("\x0b", 1)};
+  const auto place = [&](const std::string& bytes) { return random() % (bytes.size() + 1); };
+  for (int i = 0; i < 100'000 && !testing::Test::HasFailure(); ++i) {
+    std::string bytes = whole[random() % whole.size()];
+    for (auto changes = random() % 5; changes > 0; --changes) {
+      const std::string& other = whole[random() % whole.size()];
+      switch (random() % 6) {
+        case 0:
+          if (!bytes.empty()) bytes[random() % bytes.size()] = static_cast<char>(random());
+          break;
+        case 1:
+          if (!bytes.empty()) {
+            char& byte = bytes[random() % bytes.size()];
+            byte = static_cast<char>(byte ^ (1 << (random() % 8)));
+          }
+          break;
+        case 2:
+          bytes.resize(place(bytes));
+          break;
+        case 3:
+          bytes.insert(place(bytes), bait[random() % std::size(bait)]);
+          break;
+        case 4:
+          bytes.insert(place(bytes), other.substr(0, place(other)));
+          break;
+        default:
+          bytes.erase(place(bytes), random() % 8);
+          break;
+      }
     }
-    if (random() % 2 == 0) bytes.resize(random() % (bytes.size() + 1));
     decode_both(bytes);
+  }
+}
+
+// Messages within messages, of a type that has itself as a field, do not exist here; a decoder must
+// bound the groups of fields that it does not know, and unknown fields at any depth.
+TEST(CodecFuzzTest, NestingIsFollowedToItsLimitAndNoFurther) {
+  const std::string welcome = bytes_of({0x0a, 0x00});
+  const auto groups = [&](std::size_t levels) {
+    std::string bytes;
+    for (std::size_t i = 0; i < levels; ++i) bytes += bytes_of({0xa3, 0x06});  // begin of field 100
+    for (std::size_t i = 0; i < levels; ++i) bytes += bytes_of({0xa4, 0x06});  // its end
+    return welcome + bytes;
+  };
+  EXPECT_TRUE(decode_to_worker(groups(50)).has_value());
+  for (const std::size_t levels : {101u, 10'000u, 1'000'000u}) {
+    EXPECT_FALSE(decode_to_worker(groups(levels)).has_value()) << levels;
+    EXPECT_FALSE(decode_to_coordinator(groups(levels)).has_value()) << levels;
   }
 }
 
