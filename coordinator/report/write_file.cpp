@@ -179,6 +179,10 @@ Result<void> write_filled(const std::string& path, const Fill& fill) {
   return replace(path, target->path, target->old, fill);
 }
 
+bool may(const std::string& path, int what) {
+  return ::faccessat(AT_FDCWD, path.c_str(), what, AT_EACCESS) == 0;
+}
+
 // All that is left to read in `from`; 0 or errno.
 int copy_all(int from, int to) {
   std::array<char, 64 * 1024> buffer{};
@@ -197,14 +201,12 @@ int copy_all(int from, int to) {
 Result<void> check_can_write(const std::string& path) {
   const auto target = target_of(path);
   if (!target) return fail(target.error());
-  if ((target->in_place || target->old) && ::access(target->path.c_str(), W_OK) != 0)
+  if ((target->in_place || target->old) && !may(target->path, W_OK))
     return system_failure("write to", path, errno);
   if (target->in_place) return {};
-  const std::string directory = directory_of(target->path);
-  struct stat status {};
-  if (::stat(directory.c_str(), &status) != 0) return system_failure("write to", path, errno);
-  if (!S_ISDIR(status.st_mode)) return system_failure("write to", path, ENOTDIR);
-  if (::access(directory.c_str(), W_OK | X_OK) != 0) return system_failure("write to", path, errno);
+  // By trying: what access() says is not all that matters, and for root it says yes to everything.
+  const TemporaryFile trial(directory_of(target->path));
+  if (trial.error() != 0) return system_failure("write to", path, trial.error());
   return {};
 }
 
