@@ -111,7 +111,9 @@ bool IsolatedRun::quiescent() {
 }
 
 void IsolatedRun::run_job(const v1::Job& job) {
-  begun_.fetch_add(1, std::memory_order_relaxed);
+  const std::uint64_t begun = begun_.fetch_add(1, std::memory_order_relaxed) + 1;
+  // Nothing is queued any more: ask now. If this job waits, its result wakes the link too late.
+  if (begun == received_.load(std::memory_order_relaxed)) link_.wake();
   if (draining_.load(std::memory_order_relaxed)) {
     ended_.fetch_add(1, std::memory_order_release);
     link_.wake();
