@@ -177,6 +177,9 @@ RunOutcome Coordinator::outcome() {
   if (complete) {
     repetition.set_checksum(wire::printable(dispatch_->answer()->checksum(), 100));
     outcome_.answer_text = wire::printable(dispatch_->answer()->text(), 64 * 1024, true);
+    for (const std::string& output : settings_.outputs) {
+      outcome_.files[output] = output_path(*answered_by_, output);
+    }
   }
   outcome_.began = ready_at_.has_value();
   if (!complete) {

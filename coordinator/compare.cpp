@@ -2,13 +2,9 @@
 
 #include <bulkhead/v1/report.pb.h>
 #include <fmt/format.h>
-#include <google/protobuf/util/json_util.h>
-#include <poll.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <bulkhead/transport/zmq.hpp>
-#include <bulkhead/wire/codec.hpp>
 #include <bulkhead/wire/text.hpp>
 #include <cerrno>
 #include <csignal>
@@ -21,15 +17,22 @@
 #include "host/local_host.hpp"
 #include "host/processes.hpp"
 #include "host/run_directory.hpp"
+#include "inquiry.hpp"
 #include "interrupts.hpp"
+#include "outputs.hpp"
 #include "progress.hpp"
 #include "report/report.hpp"
 
 namespace bulkhead::coordinator {
 namespace {
 
-constexpr auto kDescribeDeadline = std::chrono::seconds(20);
-constexpr int kDescribeAttempts = 3;
+// What all runs of a command have in common.
+struct Subject {
+  const v1::ProgramDescription& program;
+  SettingValues settings;
+  std::set<std::string> outputs;     // those of the settings that name a file to write
+  double iterations_per_second = 0;  // 0: the program wants no calibration
+};
 
 int complain(int code, const std::string& text) {
   std::fprintf(stderr, "bulkhead: %s\n", text.c_str());
@@ -41,79 +44,7 @@ int complain(const Stop& stop) {
   return stop.code;
 }
 
-// Asks the worker's executable what it can do. It is launched like any worker, with a deadline, and
-// what it says is checked, not trusted.
-tl::expected<v1::WorkerDescription, Stop> describe_worker(Host& host, const std::string& executable,
-                                                          Interrupts& interrupts) {
-  const auto refuse = [&](const std::string& text) {
-    return tl::unexpected(Stop{kExitEnvironment, fmt::format("bulkhead: worker '{}' {}\n",
-                                                             wire::printable(executable), text)});
-  };
-  WorkerKey key;
-  const auto launch = [&] {
-    ++key.incarnation;
-    LaunchSpec spec;
-    spec.key = key;
-    spec.executable = executable;
-    spec.arguments = {"--describe"};
-    spec.capture_stdout = true;
-    return host.launch(std::move(spec));
-  };
-  if (auto launched = launch(); !launched) {
-    return refuse("can't be launched: " + launched.error().text);
-  }
-  const base::TimePoint deadline = base::Clock::now() + kDescribeDeadline;
-  bool late = false;
-  int kills = 0;
-  for (;;) {
-    for (HostEvent& event : host.take_events()) {
-      if (const auto* failed = std::get_if<HostLaunchFailed>(&event)) {
-        const bool again = failed->error.code == Code::kUnavailable && !late;
-        if (again && launch()) continue;  // its launcher died meanwhile
-        return refuse(fmt::format("can't be launched: {}", failed->error.text));
-      }
-      auto* exited = std::get_if<HostExited>(&event);
-      if (exited == nullptr) continue;
-      if (interrupts.count() > 0) return tl::unexpected(Stop{128 + interrupts.first_signal(), {}});
-      if (late) return refuse("did not describe itself in time; is it a bulkhead worker?");
-      // Killed, perhaps by a stranger: it is asked again, as a worker would be started again.
-      if (!exited->exit_code && ++kills < kDescribeAttempts && launch()) continue;
-      if (exited->exit_code != 0) {
-        return refuse(
-            fmt::format("did not describe itself (it ended with {} {}); is it a bulkhead worker?",
-                        exited->signal ? "signal" : "code",
-                        exited->signal.value_or(exited->exit_code.value_or(-1))));
-      }
-      v1::WorkerDescription description;
-      google::protobuf::util::JsonParseOptions options;
-      options.ignore_unknown_fields = true;
-      if (!google::protobuf::util::JsonStringToMessage(exited->output, &description, options)
-               .ok()) {
-        return refuse(
-            "described itself in words that are no description; is it a bulkhead worker?");
-      }
-      if (description.protocol() != wire::kProtocol || description.build_id() != wire::build_id()) {
-        return refuse(
-            fmt::format("is of another build ({}, protocol {}) than this bulkhead ({}, protocol "
-                        "{}): build both "
-                        "from one source",
-                        wire::printable(description.build_id(), 40), description.protocol(),
-                        wire::build_id(), wire::kProtocol));
-      }
-      return description;
-    }
-    if (interrupts.poll() > 0 || (!late && base::Clock::now() > deadline)) {
-      late = true;
-      host.kill_group(key);
-    }
-    pollfd waits[] = {{host.event_fd(), POLLIN, 0}, {interrupts.fd(), POLLIN, 0}};
-    ::poll(waits, 2, 100);
-  }
-}
-
-RunSettings run_settings(const Options& options, v1::Model model,
-                         const v1::ProgramDescription& program,
-                         const std::map<std::string, std::string>& settings) {
+RunSettings run_settings(const Options& options, v1::Model model, const Subject& subject) {
   RunSettings run;
   run.model = model;
   run.workers = is_isolated(model) ? options.workers : 1;
@@ -129,9 +60,11 @@ RunSettings run_settings(const Options& options, v1::Model model,
     run.in_flight = std::min(run.in_flight, options.threads);
   }
   run.worker_executable = options.worker_path;
-  run.program = program.name();
-  run.program_digest = program.digest();
-  run.settings = settings;
+  run.program = subject.program.name();
+  run.program_digest = subject.program.digest();
+  run.settings = subject.settings;
+  run.outputs = subject.outputs;
+  run.iterations_per_second = subject.iterations_per_second;
   run.inputs = options.inputs;
   run.faults = options.faults;
   run.max_attempts = options.max_attempts;
@@ -214,11 +147,9 @@ void judge(v1::RunReport& report, const Interrupts& interrupts) {
 
 class Comparison {
  public:
-  Comparison(const Options& options, const v1::ProgramDescription& program,
-             const std::map<std::string, std::string>& settings, Environment environment)
+  Comparison(const Options& options, const Subject& subject, Environment environment)
       : options_(options),
-        program_(program),
-        settings_(settings),
+        subject_(subject),
         environment_(std::move(environment)),
         progress_(options.progress),
         service_(options.models.size()),
@@ -226,7 +157,7 @@ class Comparison {
 
   v1::RunReport run() {
     v1::RunReport report;
-    report.set_program(program_.name());
+    report.set_program(subject_.program.name());
     report.set_scenario(options_.scenario);
     report.set_seed(static_cast<double>(options_.seed));
     report.set_bulkhead_version(version());
@@ -234,8 +165,14 @@ class Comparison {
       report.add_command(wire::printable(word));
     }
     for (const v1::PlanEntry& entry : options_.plan) *report.add_plan() = entry;
+    if (subject_.iterations_per_second > 0) {
+      v1::PlanEntry* calibration = report.add_plan();
+      calibration->set_name("calibration");
+      calibration->set_value(fmt::format("{:.4g} iterations/s", subject_.iterations_per_second));
+      calibration->set_source("measured");
+    }
     for (const v1::Model model : options_.models) {
-      *report.add_models() = model_report(run_settings(options_, model, program_, settings_));
+      *report.add_models() = model_report(run_settings(options_, model, subject_));
     }
     // Interleaved, A B C A B C: a slow spell of the machine meets all models alike.
     for (std::uint32_t repetition = options_.warm_up ? 0 : 1; repetition <= options_.repeat;
@@ -249,9 +186,11 @@ class Comparison {
     return report;
   }
 
+  const OutputFiles& files() const { return files_; }
+
  private:
   void run_once(v1::RunReport& report, std::size_t index, std::uint32_t repetition) {
-    RunSettings settings = run_settings(options_, options_.models[index], program_, settings_);
+    RunSettings settings = run_settings(options_, options_.models[index], subject_);
     settings.repetition = repetition;
     const std::string name = to_string(options_.models[index]);
     progress_.begin(repetition == 0
@@ -265,6 +204,7 @@ class Comparison {
     Coordinator coordinator(environment_, settings);
     RunOutcome outcome = coordinator.run();
     progress_.end();
+    files_.take(outcome.files);
     // An interrupted warm-up is all that there is to show.
     if (repetition == 0 && !outcome.interrupted) return;
     service_[index].merge(outcome.service);
@@ -291,12 +231,12 @@ class Comparison {
   }
 
   const Options& options_;
-  const v1::ProgramDescription& program_;
-  const std::map<std::string, std::string>& settings_;
+  const Subject& subject_;
   Environment environment_;
   Progress progress_;
   std::vector<Histogram> service_;
   std::vector<std::vector<double>> fired_;
+  OutputFiles files_;
 };
 
 int doctor(const Options& options) {
@@ -341,24 +281,38 @@ int execute(const Options& options) {
   auto host = start_local_host(directory->path());
   if (!host) return complain(kExitEnvironment, host.error().text);
 
-  const auto description = describe_worker(**host, options.worker_path, interrupts);
+  Inquiry inquiry(**host, interrupts, options.worker_path);
+  const auto description = inquiry.describe();
   if (!description) return complain(description.error());
   if (options.command == Command::kList) {
     return say(render_list(*description));
   }
   const auto settings = resolve_settings(options, *description);
   if (!settings) return complain(settings.error());
+  Subject subject{*find_program(*description, options.scenario), *settings, {}, 0};
+  subject.outputs = outputs_of(subject.program, subject.settings);
+  const auto writable = check_outputs(subject.outputs, subject.settings);
+  if (!writable) return complain(writable.error());
   if (options.check) {
     return say(render_plan(options, *settings));
+  }
+  if (subject.program.wants_calibration()) {
+    const auto rate = inquiry.calibrate();
+    if (!rate) return complain(rate.error());
+    subject.iterations_per_second = *rate;
   }
   const std::string socket_name = "c";
   auto router = transport::Router::bind({directory->path(), socket_name}, {}, admission(options));
   if (!router) return complain(kExitEnvironment, router.error().text);
 
-  const v1::ProgramDescription& program = *find_program(*description, options.scenario);
-  Comparison comparison(options, program, *settings,
+  Comparison comparison(options, subject,
                         {**host, **router, interrupts, directory->path(), socket_name});
   const v1::RunReport report = comparison.run();
+  const int code = static_cast<int>(report.exit().code());
+  tl::expected<void, Stop> placed;
+  if (code == kExitDone || code == kExitExpectation) {
+    placed = comparison.files().place(subject.outputs, subject.settings);
+  }
 
   const int said = options.json == "-" ? kExitDone : say(render_text(report, options.color));
   if (!options.json.empty()) {
@@ -367,7 +321,7 @@ int execute(const Options& options) {
     }
   }
   if (said != kExitDone) return said;
-  const int code = static_cast<int>(report.exit().code());
+  if (!placed) return complain(placed.error());
   if (code != kExitDone) complain(code, report.exit().reason());
   return code;
 }

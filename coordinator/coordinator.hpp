@@ -47,6 +47,8 @@ struct RunSettings {
   std::string program;
   std::string program_digest;
   std::map<std::string, std::string> settings;
+  std::set<std::string> outputs;     // settings that name a file which the program writes
+  double iterations_per_second = 0;  // of synthetic work, calibrated; 0: not wanted
   std::vector<std::string> inputs;
   std::vector<FaultSpec> faults;
   std::uint32_t max_attempts = 3;
@@ -69,6 +71,9 @@ struct RunOutcome {
   bool interrupted = false;
   std::vector<v1::WorkerExit> exits;
   std::vector<std::uint64_t> fired;  // per fault
+  // By setting: what a complete run was to write, in the run directory. Removing it is the caller's
+  // business.
+  std::map<std::string, std::string> files;
   Histogram service;
   double work_lost_seconds = 0;
 };
@@ -126,6 +131,8 @@ class Coordinator {
   void stop(const std::string& reason);
   RunOutcome outcome();
   std::string identity(WorkerKey key) const;
+  // Of this incarnation alone: it may die over a file half written.
+  std::string output_path(WorkerKey key, const std::string& setting) const;
 
   Environment environment_;
   RunSettings settings_;
@@ -133,6 +140,7 @@ class Coordinator {
   std::unique_ptr<Dispatch> dispatch_;
   base::UniqueFd events_;  // epoll: host and interrupts
   std::string run_id_;
+  std::optional<WorkerKey> answered_by_;
   std::map<WorkerKey, WorkerRecord> workers_;  // every incarnation of this run
 
   base::TimePoint started_at_;

@@ -13,6 +13,7 @@
 #include <bulkhead/wire/text.hpp>
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 #include <utility>
 
 #include "cli/options.hpp"
@@ -97,9 +98,11 @@ void Coordinator::take_message(const transport::Message& message) {
     record->second.lifeline.reset();  // its end of file lets the worker go
     return;
   }
+  const bool answered = dispatch_->answer().has_value();
   if (const auto taken = dispatch_->message(key, std::move(*decoded)); !taken) {
     supervisor_.condemn(key, "protocol error: it " + taken.error().text);
   }
+  if (!answered && dispatch_->answer()) answered_by_ = key;
 }
 
 void Coordinator::take_hello(WorkerKey key, const v1::Hello& hello) {
@@ -147,6 +150,15 @@ std::string Coordinator::identity(WorkerKey key) const {
   return wire::encode_identity({run_id_, key.worker, key.incarnation});
 }
 
+// By the place of the setting, as its name comes from the worker's description.
+std::string Coordinator::output_path(WorkerKey key, const std::string& setting) const {
+  const auto place = std::distance(settings_.outputs.begin(), settings_.outputs.find(setting));
+  std::string run;
+  for (const char byte : run_id_) run += fmt::format("{:02x}", static_cast<unsigned char>(byte));
+  return fmt::format("{}/output-{}-{}-{}-{}", environment_.run_directory, run, key.worker,
+                     key.incarnation, place);
+}
+
 void Coordinator::launch(WorkerKey key) {
   spdlog::debug("launching worker {}.{} for {}", key.worker, key.incarnation,
                 to_string(settings_.model));
@@ -179,7 +191,7 @@ void Coordinator::launch(WorkerKey key) {
   for (const auto& [name, value] : settings_.settings) {
     v1::Setting* setting = boot.add_settings();
     setting->set_name(name);
-    setting->set_value(value);
+    setting->set_value(settings_.outputs.contains(name) ? output_path(key, name) : value);
   }
   for (const std::string& input : settings_.inputs) boot.add_inputs(input);
   boot.set_checkpoint_seconds(settings_.checkpoint ? base::to_seconds(*settings_.checkpoint) : -1);
@@ -190,6 +202,7 @@ void Coordinator::launch(WorkerKey key) {
   boot.set_job_timeout_seconds(settings_.job_timeout ? base::to_seconds(*settings_.job_timeout)
                                                      : 0);
   boot.set_memory_limit_bytes(settings_.memory_limit);
+  boot.set_iterations_per_second(settings_.iterations_per_second);
   dispatch_->fill_boot(boot);
   if (const auto written = wire::write_boot(record.lifeline.get(), boot); !written) {
     return failed(written.error().text);

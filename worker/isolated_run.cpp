@@ -73,7 +73,13 @@ std::uint64_t IsolatedRun::low_water() const {
   const double service = runner_.recent_service_seconds();
   // Before the first job has ended nobody knows: a little more than the least.
   const double round_trip = service > 0 ? kRoundTripSeconds / service : 2;
-  const double wanted = boot_.processors() * (2.0 + std::min(round_trip, 1e6));
+  // Jobs that wait leave the processor to others, so more of them end in a round trip than there
+  // are processors.
+  const std::uint64_t ended = ended_.load(std::memory_order_relaxed);
+  const std::uint64_t begun = begun_.load(std::memory_order_relaxed);
+  const double running = static_cast<double>(begun - std::min(begun, ended));
+  const double at_once = std::max<double>(boot_.processors(), running);
+  const double wanted = 2.0 * boot_.processors() + at_once * std::min(round_trip, 1e6);
   return std::min<std::uint64_t>(
       {static_cast<std::uint64_t>(wanted), kMostQueued, boot_.in_flight()});
 }
@@ -105,7 +111,9 @@ bool IsolatedRun::quiescent() {
 }
 
 void IsolatedRun::run_job(const v1::Job& job) {
-  begun_.fetch_add(1, std::memory_order_relaxed);
+  const std::uint64_t begun = begun_.fetch_add(1, std::memory_order_relaxed) + 1;
+  // Nothing is queued any more: ask now. If this job waits, its result wakes the link too late.
+  if (begun == received_.load(std::memory_order_relaxed)) link_.wake();
   if (draining_.load(std::memory_order_relaxed)) {
     ended_.fetch_add(1, std::memory_order_release);
     link_.wake();

@@ -12,6 +12,7 @@
 #include <bulkhead/base/check.hpp>
 #include <bulkhead/base/unique_fd.hpp>
 #include <bulkhead/program/jobs.hpp>
+#include <bulkhead/program/synthetic_work.hpp>
 #include <bulkhead/sched/scheduler.hpp>
 #include <bulkhead/wire/codec.hpp>
 #include <bulkhead/wire/crash_page.hpp>
@@ -47,8 +48,20 @@ v1::ParameterType to_wire(program::ParameterType type) {
       return v1::PARAMETER_DURATION;
     case program::ParameterType::kText:
       return v1::PARAMETER_TEXT;
+    case program::ParameterType::kOutput:
+      return v1::PARAMETER_OUTPUT;
   }
   return v1::PARAMETER_UNSPECIFIED;
+}
+
+int print_json(const google::protobuf::Message& message) {
+  google::protobuf::util::JsonPrintOptions options;
+  options.add_whitespace = true;
+  options.preserve_proto_field_names = true;
+  std::string json;
+  BULKHEAD_CHECK(google::protobuf::util::MessageToJsonString(message, &json, options).ok());
+  std::fputs(json.c_str(), stdout);
+  return std::fflush(stdout) == 0 ? 0 : kExitInternal;
 }
 
 int describe() {
@@ -62,6 +75,7 @@ int describe() {
     to->set_summary(from.summary);
     to->set_digest(program::digest(from, wire::build_id()));
     to->set_takes_input(from.takes_input);
+    to->set_wants_calibration(from.wants_calibration);
     for (const auto& parameter : from.parameters) {
       v1::ParameterDescription* out = to->add_parameters();
       out->set_name(parameter.name);
@@ -72,13 +86,13 @@ int describe() {
       out->set_maximum(parameter.maximum);
     }
   }
-  google::protobuf::util::JsonPrintOptions options;
-  options.add_whitespace = true;
-  options.preserve_proto_field_names = true;
-  std::string json;
-  BULKHEAD_CHECK(google::protobuf::util::MessageToJsonString(description, &json, options).ok());
-  std::fputs(json.c_str(), stdout);
-  return std::fflush(stdout) == 0 ? 0 : kExitInternal;
+  return print_json(description);
+}
+
+int calibrate() {
+  v1::Calibration calibration;
+  calibration.set_iterations_per_second(program::calibrate());
+  return print_json(calibration);
 }
 
 bool is_socket(int fd) {
@@ -105,7 +119,8 @@ std::unique_ptr<program::ErasedJobs> make_program(const program::Registration& r
   for (const auto& setting : boot.settings()) values[setting.name()] = setting.value();
   try {
     return registration.make(program::Settings(registration.description, values,
-                                               {boot.inputs().begin(), boot.inputs().end()}));
+                                               {boot.inputs().begin(), boot.inputs().end()},
+                                               boot.iterations_per_second()));
   } catch (const std::exception& caught) {
     error = caught.what();
   } catch (...) {
@@ -207,10 +222,12 @@ int serve() {
 
 int worker_main(int argc, char** argv) {
   if (argc == 2 && std::string_view(argv[1]) == "--describe") return describe();
+  if (argc == 2 && std::string_view(argv[1]) == "--calibrate") return calibrate();
   if (argc == 1 && is_socket(wire::kLifelineFd)) return serve();
   std::fprintf(stderr,
                "%s: a worker is started by the coordinator: try 'bulkhead run --worker %s …'; "
-               "--describe lists its programs\n",
+               "--describe lists its programs, --calibrate measures its "
+               "synthetic work\n",
                argv[0], argv[0]);
   return kExitUsage;
 }

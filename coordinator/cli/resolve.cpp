@@ -40,7 +40,8 @@ std::string friendly(v1::ParameterType type, double limit) {
 }
 
 bool has_range(const v1::ParameterDescription& parameter) {
-  return parameter.type() != v1::PARAMETER_TEXT && parameter.minimum() < parameter.maximum();
+  return parameter.type() != v1::PARAMETER_TEXT && parameter.type() != v1::PARAMETER_OUTPUT &&
+         parameter.minimum() < parameter.maximum();
 }
 
 Result<void> check_range(const v1::ParameterDescription& parameter, const std::string& text,
@@ -92,6 +93,8 @@ const char* describe(v1::ParameterType type) {
       return "size";
     case v1::PARAMETER_DURATION:
       return "duration";
+    case v1::PARAMETER_OUTPUT:
+      return "file to write";
     default:
       return "text";
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <bulkhead/program/jobs.hpp>
+#include <bulkhead/program/synthetic_work.hpp>
 #include <bulkhead/sched/channel.hpp>
 #include <bulkhead/sched/mutex.hpp>
 #include <bulkhead/sched/scheduler.hpp>

@@ -94,10 +94,11 @@ TEST_F(ModelsTest, ThreadsAreKernelThreadsOneEachJobOrAPool) {
   }
 }
 
+// Few in flight: no worker has room for all the jobs.
 TEST_F(ModelsTest, AnAnswerThatDependsOnTheModelIsToldAndEndsWithOne) {
   const Outcome outcome =
       bulkhead({"compare", "napper", "--worker", kTestWorker, "--set", "bad=count-here", "--models",
-                "parallel,processes", "--workers", "2", "--repeat", "1"});
+                "parallel,processes", "--workers", "2", "--in-flight", "4", "--repeat", "1"});
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_EQ(outcome.err, "bulkhead: the answer of processes differs\n");
   EXPECT_NE(outcome.out.find("DIFFERS"), std::string::npos) << outcome.out;

@@ -15,6 +15,7 @@ PACKAGES = {
     "find_package(spdlog)": {"libspdlog-dev"},
     "find_package(tl-expected)": {"libexpected-dev"},
     "find_package(CLI11)": {"libcli11-dev"},
+    "find_package(PNG)": {"libpng-dev"},
     "find_path(zmq.hpp)": {"cppzmq-dev"},
     "find_library(zmq)": {"libzmq3-dev"},
     "find_package(GTest)": {"libgtest-dev", "libgmock-dev"},

@@ -11,6 +11,7 @@ PRIVATE = {
     r"zmq(_addon)?\.h(pp)?": r"proto/transport/.*",
     r"boost/process.*": r"coordinator/host/.*",
     r"boost/context/.*": r"worker/sched/.*",
+    r"png\.h": r"worker/program/.*",
     r"CLI/.*|CLI11\.hpp": r"coordinator/cli/options\.cpp",
     r"(bulkhead/v1/|google/protobuf/).*": r"(?!.*\b(base|sched|program|transport)/).*",
 }

@@ -25,6 +25,8 @@ const char* words_for(ParameterType type) {
       return "a duration in nanoseconds, in decimal digits";
     case ParameterType::kText:
       return "a text";
+    case ParameterType::kOutput:
+      return "a file to write";
   }
   return "of an unknown type";
 }
@@ -39,6 +41,8 @@ std::optional<Number> canonical(const std::string& text) {
   return number;
 }
 
+constexpr double kMostIterationsPerSecond = 1e11;
+
 std::optional<double> number_of(ParameterType type, const std::string& text) {
   if (type == ParameterType::kSize) {
     const auto number = canonical<std::uint64_t>(text);
@@ -51,7 +55,7 @@ std::optional<double> number_of(ParameterType type, const std::string& text) {
 
 void check_value(const Description& description, const Parameter& parameter,
                  const std::string& text) {
-  if (parameter.type == ParameterType::kText) return;
+  if (parameter.type == ParameterType::kText || parameter.type == ParameterType::kOutput) return;
   const std::optional<double> number = number_of(parameter.type, text);
   if (!number)
     throw std::invalid_argument(fmt::format("setting '{}' of program '{}' is '{}': it must be {}",
@@ -81,8 +85,8 @@ Number parsed(const std::string& text) {
 }  // namespace
 
 Settings::Settings(const Description& description, const std::map<std::string, std::string>& values,
-                   std::vector<std::string> inputs)
-    : inputs_(std::move(inputs)) {
+                   std::vector<std::string> inputs, double iterations_per_second)
+    : inputs_(std::move(inputs)), iterations_per_second_(iterations_per_second) {
   for (const Parameter& parameter : description.parameters) {
     const auto given = values.find(parameter.name);
     const std::string& text = given == values.end() ? parameter.default_value : given->second;
@@ -99,6 +103,12 @@ Settings::Settings(const Description& description, const std::map<std::string, s
   if (!description.takes_input && !inputs_.empty())
     throw std::invalid_argument(fmt::format("program '{}' takes no --input, but '{}' was given",
                                             description.name, inputs_.front()));
+  if (description.wants_calibration &&
+      !(iterations_per_second >= 1 && iterations_per_second <= kMostIterationsPerSecond))
+    throw std::invalid_argument(
+        fmt::format("program '{}' needs a calibration, and {} iterations "
+                    "per second is none",
+                    description.name, iterations_per_second));
 }
 
 const std::string& Settings::value(std::string_view name, ParameterType type) const {
@@ -124,12 +134,25 @@ const std::string& Settings::text(std::string_view name) const {
   return value(name, ParameterType::kText);
 }
 
+const std::string& Settings::output(std::string_view name) const {
+  return value(name, ParameterType::kOutput);
+}
+
+std::uint64_t Settings::iterations(std::string_view name) const {
+  BULKHEAD_CHECK(iterations_per_second_ > 0, "the program of setting '{}' wants no calibration",
+                 name);
+  const std::chrono::duration<double> seconds = duration(name);
+  // What would not fit takes longer than anybody waits.
+  return static_cast<std::uint64_t>(std::min(seconds.count() * iterations_per_second_ + 0.5, 1e19));
+}
+
 std::string digest(const Description& description, std::string_view build_id) {
   Writer writer;  // lengths keep neighbouring texts apart
   writer.string(build_id);
   writer.string(description.name);
   writer.string(description.summary);
   write(writer, description.takes_input);
+  write(writer, description.wants_calibration);
   writer.varint(description.parameters.size());
   for (const Parameter& parameter : description.parameters) {
     writer.string(parameter.name);

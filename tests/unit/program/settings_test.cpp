@@ -17,7 +17,8 @@ Description example() {
           {{"count", ParameterType::kInteger, "5", "", -10, 10},
            {"bytes", ParameterType::kSize, "1024", "", 1, 1e19},
            {"wait", ParameterType::kDuration, "0", "", 0, 1e18},
-           {"word", ParameterType::kText, "none", "", 0, 0}}};
+           {"word", ParameterType::kText, "none", "", 0, 0},
+           {"picture", ParameterType::kOutput, "", "", 0, 0}}};
 }
 
 std::string refusal(const std::map<std::string, std::string>& values,
@@ -38,9 +39,27 @@ TEST(SettingsTest, DefaultsStandWhereNothingWasGiven) {
   EXPECT_EQ(settings.text("word"), "a=b");
 }
 
+TEST(SettingsTest, AFileToWriteIsNoneOrThePlaceThatWasGiven) {
+  EXPECT_EQ(Settings(example(), {}, {}).output("picture"), "");
+  EXPECT_EQ(Settings(example(), {{"picture", "/run/7"}}, {}).output("picture"), "/run/7");
+}
+
+TEST(SettingsTest, ADurationBecomesIterationsByTheCalibration) {
+  Description computing = example();
+  computing.wants_calibration = true;
+  const auto iterations = [&](const char* wait, double rate) {
+    return Settings(computing, {{"wait", wait}}, {}, rate).iterations("wait");
+  };
+  EXPECT_EQ(iterations("0", 5e8), 0U);
+  EXPECT_EQ(iterations("50000", 5e8), 25000U);
+  EXPECT_EQ(iterations("3", 5e8), 2U);  // to the nearest
+  EXPECT_EQ(iterations("1000000000000000000", 1e11), 10'000'000'000'000'000'000U);
+  EXPECT_THROW(Settings(computing, {}, {}), std::invalid_argument);
+}
+
 TEST(SettingsTest, AnUnknownNameIsRefusedWithTheKnownOnes) {
   EXPECT_THAT(refusal({{"cuont", "1"}}),
-              testing::AllOf(HasSubstr("'cuont'"), HasSubstr("count, bytes, wait, word")));
+              testing::AllOf(HasSubstr("'cuont'"), HasSubstr("count, bytes, wait, word, picture")));
 }
 
 TEST(SettingsTest, TextThatIsNotCanonicalIsRefused) {
@@ -70,6 +89,8 @@ TEST(SettingsDeathTest, AskingForWhatIsNotDescribedAborts) {
   const Settings settings(example(), {}, {});
   EXPECT_DEATH(static_cast<void>(settings.integer("nothing")), "no setting 'nothing'");
   EXPECT_DEATH(static_cast<void>(settings.integer("word")), "'word' is not an integer");
+  EXPECT_DEATH(static_cast<void>(settings.output("word")), "'word' is not a file to write");
+  EXPECT_DEATH(static_cast<void>(settings.iterations("wait")), "wants no calibration");
 }
 
 TEST(DigestTest, EveryPartOfADescriptionChangesIt) {
@@ -82,6 +103,9 @@ TEST(DigestTest, EveryPartOfADescriptionChangesIt) {
   EXPECT_NE(plain, digest(changed, "build"));
   changed = example();
   changed.takes_input = true;
+  EXPECT_NE(plain, digest(changed, "build"));
+  changed = example();
+  changed.wants_calibration = true;
   EXPECT_NE(plain, digest(changed, "build"));
   changed = example();
   changed.name = "examplea";  // the same letters in another field
