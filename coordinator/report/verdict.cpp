@@ -52,7 +52,8 @@ std::string no_verdict_words(const v1::Comparison& comparison, std::string_view 
 // What such an interval could have told: "cannot be told apart" is no proof of likeness.
 std::string telling_words(const v1::Comparison& comparison) {
   const double needed = comparison.repetitions_for_five_percent();
-  if (needed <= comparison.repetitions()) return " A difference of 5 % would have been told.";
+  if (needed <= comparison.repetitions())
+    return " A difference of 5 % would most likely have been told.";
   if (needed > kRepetitionsShown) {
     return fmt::format(" To tell a difference of 5 % takes more than {} repetitions of this noise.",
                        whole(kRepetitionsShown));
