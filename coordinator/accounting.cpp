@@ -11,13 +11,18 @@
 
 namespace bulkhead::coordinator {
 
-double own_cpu_seconds() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
+Usage own_usage() {
+  rusage used{};
+  getrusage(RUSAGE_SELF, &used);
   const auto seconds = [](const timeval& time) {
     return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6;
   };
-  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+  return {.user_seconds = seconds(used.ru_utime),
+          .system_seconds = seconds(used.ru_stime),
+          .voluntary_switches = static_cast<std::uint64_t>(used.ru_nvcsw),
+          .involuntary_switches = static_cast<std::uint64_t>(used.ru_nivcsw),
+          .minor_faults = static_cast<std::uint64_t>(used.ru_minflt),
+          .major_faults = static_cast<std::uint64_t>(used.ru_majflt)};
 }
 
 namespace {
@@ -31,6 +36,42 @@ v1::WorkerExit exit_of(const WorkerEnd& end, std::uint32_t repetition) {
   exit.set_repetition(repetition);
   exit.set_state(to_string(end.state));
   return exit;
+}
+
+void add(Usage& sum, const Usage& one) {
+  sum.user_seconds += one.user_seconds;
+  sum.system_seconds += one.system_seconds;
+  sum.voluntary_switches += one.voluntary_switches;
+  sum.involuntary_switches += one.involuntary_switches;
+  sum.minor_faults += one.minor_faults;
+  sum.major_faults += one.major_faults;
+  sum.peak_rss_bytes = std::max(sum.peak_rss_bytes, one.peak_rss_bytes);
+}
+
+v1::Usage usage_of(const Usage& used) {
+  v1::Usage usage;
+  usage.set_cpu_seconds(used.user_seconds + used.system_seconds);
+  usage.set_voluntary_switches(static_cast<double>(used.voluntary_switches));
+  usage.set_involuntary_switches(static_cast<double>(used.involuntary_switches));
+  usage.set_minor_faults(static_cast<double>(used.minor_faults));
+  usage.set_major_faults(static_cast<double>(used.major_faults));
+  usage.set_peak_rss_bytes(used.peak_rss_bytes);
+  return usage;
+}
+
+// Of the workers, all of them dead by now, and of the coordinator since the run began.
+void set_usage(const Usage& workers, const Usage& before, v1::Repetition& repetition) {
+  const Usage own = own_usage();
+  repetition.set_cpu_seconds(workers.user_seconds + workers.system_seconds + own.user_seconds +
+                             own.system_seconds - before.user_seconds - before.system_seconds);
+  const auto count = [&](std::uint64_t Usage::*of) {
+    return static_cast<double>(workers.*of + own.*of - before.*of);
+  };
+  repetition.set_voluntary_switches(count(&Usage::voluntary_switches));
+  repetition.set_involuntary_switches(count(&Usage::involuntary_switches));
+  repetition.set_minor_faults(count(&Usage::minor_faults));
+  repetition.set_major_faults(count(&Usage::major_faults));
+  if (workers.peak_rss_bytes > 0) repetition.set_peak_rss_bytes(workers.peak_rss_bytes);
 }
 
 }  // namespace
@@ -70,9 +111,13 @@ void Coordinator::worker_exited(HostExited&& exited) {
   const base::TimePoint now = base::Clock::now();
   const bool fruitful = snapshot.finished > 0 || !snapshot.running.empty();
   const WorkerEnd end = supervisor_.exited(key, exited.exit_code, exited.signal, fruitful, now);
-  worker_cpu_seconds_ += exited.usage.user_seconds + exited.usage.system_seconds;
 
   v1::WorkerExit exit = exit_of(end, settings_.repetition);
+  if (exited.usage) {
+    add(workers_usage_, *exited.usage);
+    *exit.mutable_usage() = usage_of(*exited.usage);
+    if (record.pss_bytes) exit.mutable_usage()->set_pss_bytes(*record.pss_bytes);
+  }
   if (end.is_crash) {
     spdlog::info("worker {}.{} {} while {}", key.worker, key.incarnation, end.reason,
                  to_string(end.state));
@@ -148,7 +193,7 @@ RunOutcome Coordinator::outcome() {
   const double wall = ready_at_ ? base::to_seconds(end - *ready_at_) : 0;
   repetition.set_wall_seconds(wall);
   repetition.set_startup_seconds(base::to_seconds(ready_at_.value_or(end) - started_at_));
-  repetition.set_cpu_seconds(worker_cpu_seconds_ + own_cpu_seconds() - coordinator_cpu_before_);
+  set_usage(workers_usage_, own_usage_before_, repetition);
   repetition.set_throughput_per_second(wall > 0 ? static_cast<double>(counts.done) / wall : 0);
   repetition.set_messages(static_cast<double>(messages_));
   repetition.set_bytes(static_cast<double>(bytes_));

@@ -2,6 +2,8 @@
 
 #include <bulkhead/v1/report.pb.h>
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <bulkhead/transport/zmq.hpp>
@@ -21,6 +23,7 @@
 #include "interrupts.hpp"
 #include "outputs.hpp"
 #include "progress.hpp"
+#include "report/facts.hpp"
 #include "report/report.hpp"
 
 namespace bulkhead::coordinator {
@@ -44,7 +47,8 @@ int complain(const Stop& stop) {
   return stop.code;
 }
 
-RunSettings run_settings(const Options& options, v1::Model model, const Subject& subject) {
+RunSettings run_settings(const Options& options, v1::Model model, const Subject& subject,
+                         const SettingValues& settings) {
   RunSettings run;
   run.model = model;
   run.workers = is_isolated(model) ? options.workers : 1;
@@ -62,7 +66,7 @@ RunSettings run_settings(const Options& options, v1::Model model, const Subject&
   run.worker_executable = options.worker_path;
   run.program = subject.program.name();
   run.program_digest = subject.program.digest();
-  run.settings = subject.settings;
+  run.settings = settings;
   run.outputs = subject.outputs;
   run.iterations_per_second = subject.iterations_per_second;
   run.inputs = options.inputs;
@@ -121,19 +125,19 @@ void judge(v1::RunReport& report, const Interrupts& interrupts) {
                "interrupted: what is shown is partial");
   }
   for (const v1::ModelReport& model : report.models()) {
+    const std::string name = label(report, model);
     for (const v1::Repetition& repetition : model.repetitions()) {
       if (!repetition.complete()) {
-        return set(kExitUnfinished,
-                   fmt::format("{} did not finish: {}", model.model(), model.reason()));
+        return set(kExitUnfinished, fmt::format("{} did not finish: {}", name, model.reason()));
       }
     }
     if (model.jobs().failed() + model.jobs().quarantined() > 0) {
       return set(kExitUnfinished,
-                 fmt::format("{}: jobs without a result: {:.0f} failed, {:.0f} quarantined",
-                             model.model(), model.jobs().failed(), model.jobs().quarantined()));
+                 fmt::format("{}: jobs without a result: {:.0f} failed, {:.0f} quarantined", name,
+                             model.jobs().failed(), model.jobs().quarantined()));
     }
     if (!model.answer_equal()) {
-      return set(kExitUnfinished, fmt::format("the answer of {} differs", model.model()));
+      return set(kExitUnfinished, fmt::format("the answer of {} differs", name));
     }
   }
   for (const v1::FaultReport& fault : report.faults()) {
@@ -147,13 +151,21 @@ void judge(v1::RunReport& report, const Interrupts& interrupts) {
 
 class Comparison {
  public:
-  Comparison(const Options& options, const Subject& subject, Environment environment)
+  Comparison(const Options& options, const Subject& subject, const SettingValues& second_settings,
+             Environment environment)
       : options_(options),
         subject_(subject),
         environment_(std::move(environment)),
-        progress_(options.progress),
-        service_(options.models.size()),
-        fired_(options.models.size(), std::vector<double>(options.faults.size(), 0)) {}
+        progress_(options.progress) {
+    for (const v1::Model model : options.models) {
+      rows_.push_back({model, "", subject.settings});
+      if (!options.aa) continue;
+      rows_.push_back(
+          {model, options.aa_settings.empty() ? kSameAgain : kAnotherSetting, second_settings});
+    }
+    service_.resize(rows_.size());
+    fired_.assign(rows_.size(), std::vector<double>(options.faults.size(), 0));
+  }
 
   v1::RunReport run() {
     v1::RunReport report;
@@ -171,15 +183,18 @@ class Comparison {
       calibration->set_value(fmt::format("{:.4g} iterations/s", subject_.iterations_per_second));
       calibration->set_source("measured");
     }
-    for (const v1::Model model : options_.models) {
-      *report.add_models() = model_report(run_settings(options_, model, subject_));
+    for (const Row& row : rows_) {
+      v1::ModelReport& model = *report.add_models();
+      model = model_report(run_settings(options_, row.model, subject_, row.settings));
+      if (!row.side.empty()) model.set_side(row.side);
     }
-    // Interleaved, A B C A B C: a slow spell of the machine meets all models alike.
+    // Interleaved: a slow spell of the machine meets all rows alike. Forth and back, A B C C B A: a
+    // drift, and what a run owes to having come after another, does so too.
     for (std::uint32_t repetition = options_.warm_up ? 0 : 1; repetition <= options_.repeat;
          ++repetition) {
-      for (std::size_t i = 0; i < options_.models.size(); ++i) {
+      for (std::size_t i = 0; i < rows_.size(); ++i) {
         if (environment_.interrupts.count() > 0) break;
-        run_once(report, i, repetition);
+        run_once(report, repetition % 2 == 0 ? rows_.size() - 1 - i : i, repetition);
       }
     }
     finish(report);
@@ -190,9 +205,11 @@ class Comparison {
 
  private:
   void run_once(v1::RunReport& report, std::size_t index, std::uint32_t repetition) {
-    RunSettings settings = run_settings(options_, options_.models[index], subject_);
+    const Row& row = rows_[index];
+    RunSettings settings = run_settings(options_, row.model, subject_, row.settings);
     settings.repetition = repetition;
-    const std::string name = to_string(options_.models[index]);
+    const std::string name = label(report, report.models(static_cast<int>(index)));
+    spdlog::info("{}, repetition {}", name, repetition);
     progress_.begin(repetition == 0
                         ? fmt::format("{} (warm-up)", name)
                         : fmt::format("{} ({} of {})", name, repetition, options_.repeat));
@@ -218,6 +235,7 @@ class Comparison {
         v1::FaultReport* fault = report.add_faults();
         fault->set_text(options_.faults[f].text);
         fault->set_model(model.model());
+        if (model.has_side()) fault->set_side(model.side());
         fault->set_fired(fired_[static_cast<std::size_t>(i)][f]);
         fault->set_planned(options_.faults[f].times *
                            static_cast<double>(model.repetitions_size()));
@@ -230,14 +248,29 @@ class Comparison {
     judge(report, environment_.interrupts);
   }
 
+  // One row of the report.
+  struct Row {
+    v1::Model model;
+    std::string side;
+    SettingValues settings;
+  };
+
   const Options& options_;
   const Subject& subject_;
+  std::vector<Row> rows_;
   Environment environment_;
   Progress progress_;
   std::vector<Histogram> service_;
   std::vector<std::vector<double>> fired_;
   OutputFiles files_;
 };
+
+// The same command for the second sides.
+Options second_side(Options options) {
+  options.settings.insert(options.settings.end(), options.aa_settings.begin(),
+                          options.aa_settings.end());
+  return options;
+}
 
 int doctor(const Options& options) {
   const std::vector<Capability> capabilities = probe_machine();
@@ -289,6 +322,8 @@ int execute(const Options& options) {
   }
   const auto settings = resolve_settings(options, *description);
   if (!settings) return complain(settings.error());
+  const auto second_settings = resolve_settings(second_side(options), *description);
+  if (!second_settings) return complain(second_settings.error());
   Subject subject{*find_program(*description, options.scenario), *settings, {}, 0};
   subject.outputs = outputs_of(subject.program, subject.settings);
   const auto writable = check_outputs(subject.outputs, subject.settings);
@@ -305,7 +340,7 @@ int execute(const Options& options) {
   auto router = transport::Router::bind({directory->path(), socket_name}, {}, admission(options));
   if (!router) return complain(kExitEnvironment, router.error().text);
 
-  Comparison comparison(options, subject,
+  Comparison comparison(options, subject, *second_settings,
                         {**host, **router, interrupts, directory->path(), socket_name});
   const v1::RunReport report = comparison.run();
   const int code = static_cast<int>(report.exit().code());

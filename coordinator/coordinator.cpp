@@ -90,7 +90,7 @@ Coordinator::~Coordinator() = default;
 
 RunOutcome Coordinator::run() {
   started_at_ = base::Clock::now();
-  coordinator_cpu_before_ = own_cpu_seconds();
+  own_usage_before_ = own_usage();
   supervisor_.start(started_at_);
   perform_actions();
   while (!supervisor_.all_exited()) {
@@ -269,7 +269,9 @@ void Coordinator::end_when_finished() {
     // Every worker still has its memory: the moment to weigh them. After the wall clock's end.
     double pss = 0;
     for (const WorkerKey& key : supervisor_.ready()) {
-      pss += environment_.host.pss_bytes(key).value_or(0);
+      std::optional<double>& worker = workers_.at(key).pss_bytes;
+      worker = environment_.host.pss_bytes(key);
+      pss += worker.value_or(0);
     }
     if (pss > 0) outcome_.repetition.set_pss_bytes(pss);
   }

@@ -82,8 +82,8 @@ inline constexpr auto kHandshakeDeadline = std::chrono::seconds(20);
 // What the other descriptors of the epoll set carry; worker 0 does not exist.
 inline constexpr std::uint64_t kNotALifeline = 0;
 
-// Of this process so far.
-double own_cpu_seconds();
+// Of this process so far; its peak left out.
+Usage own_usage();
 std::string random_bytes(std::size_t count);
 
 class Coordinator {
@@ -103,6 +103,7 @@ class Coordinator {
     bool was_ready = false;
     std::optional<base::TimePoint> marked_at;  // its crash handler spoke, or we found it hung
     std::uint64_t hung_job = wire::kNoJob;
+    std::optional<double> pss_bytes;  // when the answer came
   };
 
   // The steps of the loop, in their order.
@@ -155,8 +156,8 @@ class Coordinator {
   int interrupts_seen_ = 0;
   std::string reason_;
   std::vector<bool> timed_fault_done_;
-  double worker_cpu_seconds_ = 0;
-  double coordinator_cpu_before_ = 0;
+  Usage workers_usage_;  // summed; its peak is the largest
+  Usage own_usage_before_;
   double service_seconds_ = 0;  // summed over safe jobs
   std::uint64_t messages_ = 0;
   std::uint64_t bytes_ = 0;

@@ -63,7 +63,9 @@ Measure
 )";
 constexpr const char* kRunRepeat = "  --repeat N           repetitions (1)\n";
 constexpr const char* kCompareRepeat =
-    "  --repeat N           repetitions of each model, interleaved; a warm-up is added (5)\n";
+    "  --repeat N           repetitions of each model, interleaved; a warm-up is added (5)\n"
+    "  --aa                 run each model as two sides that should not be told apart\n"
+    "  --aa-set NAME=VALUE  a setting of the second side alone: this difference should be told\n";
 constexpr const char* kOutput = R"(Output
   --json FILE|-        the report as JSON; - is standard output, and nothing else there
   --check              print the plan and where each value is from; start nothing
@@ -120,26 +122,28 @@ std::vector<Flag> flags_of(Command command) {
   if (command == Command::kDoctor) {
     return {{command, "json", FlagKind::kSwitch}, {command, "require"}};
   }
-  return {{command, command == Command::kRun ? "model" : "models"},
-          {command, "workers"},
-          {command, "processors"},
-          {command, "in-flight"},
-          {command, "threads"},
-          {command, "set", FlagKind::kRepeated},
-          {command, "input", FlagKind::kList},
-          {command, "worker"},
-          {command, "seed"},
-          {command, "fault", FlagKind::kRepeated},
-          {command, "max-attempts"},
-          {command, "stall"},
-          {command, "job-timeout"},
-          {command, "timeout"},
-          {command, "worker-memory"},
-          {command, "checkpoint"},
-          {command, "repeat"},
-          {command, "json"},
-          {command, "check", FlagKind::kSwitch},
-          {command, "color"}};
+  std::vector<Flag> flags{{command, command == Command::kRun ? "model" : "models"},
+                          {command, "workers"},
+                          {command, "processors"},
+                          {command, "in-flight"},
+                          {command, "threads"},
+                          {command, "set", FlagKind::kRepeated},
+                          {command, "input", FlagKind::kList},
+                          {command, "worker"},
+                          {command, "seed"},
+                          {command, "fault", FlagKind::kRepeated},
+                          {command, "max-attempts"},
+                          {command, "timeout"},
+                          {command, "checkpoint"},
+                          {command, "repeat"},
+                          {command, "json"},
+                          {command, "check", FlagKind::kSwitch},
+                          {command, "color"}};
+  if (command == Command::kCompare) {
+    flags.push_back({command, "aa", FlagKind::kSwitch});
+    flags.push_back({command, "aa-set", FlagKind::kRepeated});
+  }
+  return flags;
 }
 
 std::vector<std::string> command_names() {

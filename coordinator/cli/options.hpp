@@ -53,8 +53,11 @@ struct Options {
   std::optional<base::Duration> checkpoint;  // nothing: never
   std::uint32_t repeat = 1;                  // compare: default 5
   bool warm_up = false;  // compare with repeat > 1: one repetition more, thrown away
-  std::string json;      // "", a path, or "-"
-  bool check = false;    // print the plan, start nothing
+  // compare: each model has two sides, run like two models; the second has these settings on top.
+  bool aa = false;
+  std::vector<std::pair<std::string, std::string>> aa_settings;
+  std::string json;    // "", a path, or "-"
+  bool check = false;  // print the plan, start nothing
   bool color = false;
   bool progress = false;  // standard error is a terminal
   bool doctor_json = false;

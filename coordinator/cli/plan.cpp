@@ -259,19 +259,8 @@ class Resolver {
   }
 
   Done program_input() {
-    if (const auto* settings = all("set")) {
-      for (const std::string& setting : *settings) {
-        const std::size_t equals = setting.find('=');
-        if (equals == std::string::npos || equals == 0) {
-          return stop(kExitUsage, "--set: {} is not NAME=VALUE; write such as --set chunk=256KiB",
-                      in_quotes(setting));
-        }
-        options_.settings.emplace_back(setting.substr(0, equals), setting.substr(equals + 1));
-        plan("set", setting, "flag");
-      }
-    } else {
-      plan("set", "none", "default");
-    }
+    if (Done done = settings("set", options_.settings); !done) return done;
+    if (all("set") == nullptr) plan("set", "none", "default");
     if (const auto* inputs = all("input")) {
       for (const std::string& input : *inputs) {
         struct stat found {};
@@ -286,6 +275,21 @@ class Resolver {
       }
     } else {
       plan("input", "none", "default");
+    }
+    return {};
+  }
+
+  Done settings(const std::string& flag, std::vector<std::pair<std::string, std::string>>& out) {
+    const auto* const given = all(flag);
+    if (given == nullptr) return {};
+    for (const std::string& setting : *given) {
+      const std::size_t equals = setting.find('=');
+      if (equals == std::string::npos || equals == 0) {
+        return stop(kExitUsage, "--{0}: {1} is not NAME=VALUE; write such as --{0} chunk=256KiB",
+                    flag, in_quotes(setting));
+      }
+      out.emplace_back(setting.substr(0, equals), setting.substr(equals + 1));
+      plan(flag, setting, "flag");
     }
     return {};
   }
@@ -372,7 +376,10 @@ class Resolver {
     }
     options_.warm_up = compare && options_.repeat > 1;
     plan("warm-up", options_.warm_up ? "1" : "0", "default");
-    return {};
+    if (!compare) return {};
+    options_.aa = all("aa") != nullptr || all("aa-set") != nullptr;
+    plan("aa", options_.aa ? "yes" : "no", options_.aa ? "flag" : "default");
+    return settings("aa-set", options_.aa_settings);
   }
 
   // `nothing` is the word for no period at all; `out` holds the default.

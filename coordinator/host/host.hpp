@@ -48,14 +48,16 @@ struct Usage {
   std::uint64_t involuntary_switches = 0;
   std::uint64_t minor_faults = 0;
   std::uint64_t major_faults = 0;
+  // Of the process's whole life, so at least what the launcher had when it forked.
+  double peak_rss_bytes = 0;
 };
 struct HostExited {
   WorkerKey key;
   // Exactly one of exit_code and signal, or neither when nobody could learn the cause.
   std::optional<int> exit_code;
   std::optional<int> signal;
-  base::TimePoint detected;  // when the pidfd became readable
-  Usage usage;
+  base::TimePoint detected;    // when the pidfd became readable
+  std::optional<Usage> usage;  // nothing when nobody could learn it
   std::string output;          // captured stdout
   std::string stderr_tail;     // the last 4 KiB, any bytes
   unsigned strays_killed = 0;  // members of its group that outlived it

@@ -216,6 +216,7 @@ void Launcher::on_worker_end(const ChildEnd& end) {
   exited.set_involuntary_switches(end.usage.involuntary_switches);
   exited.set_minor_faults(end.usage.minor_faults);
   exited.set_major_faults(end.usage.major_faults);
+  exited.set_peak_rss_bytes(end.usage.peak_rss_bytes);
   exited.set_strays_killed(killed);
   send(message);
 }

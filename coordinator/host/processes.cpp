@@ -45,7 +45,8 @@ ChildEnd wait_for(int id_type, int id, Collect collect) {
                .voluntary_switches = static_cast<std::uint64_t>(used.ru_nvcsw),
                .involuntary_switches = static_cast<std::uint64_t>(used.ru_nivcsw),
                .minor_faults = static_cast<std::uint64_t>(used.ru_minflt),
-               .major_faults = static_cast<std::uint64_t>(used.ru_majflt)};
+               .major_faults = static_cast<std::uint64_t>(used.ru_majflt),
+               .peak_rss_bytes = static_cast<double>(used.ru_maxrss) * 1024};
   return end;
 }
 

@@ -108,7 +108,8 @@ ChildEnd end_of(pid_t pid, const v1::ChildExited& exited) {
                .voluntary_switches = exited.voluntary_switches(),
                .involuntary_switches = exited.involuntary_switches(),
                .minor_faults = exited.minor_faults(),
-               .major_faults = exited.major_faults()};
+               .major_faults = exited.major_faults(),
+               .peak_rss_bytes = exited.peak_rss_bytes()};
   return end;
 }
 

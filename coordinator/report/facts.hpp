@@ -8,6 +8,11 @@
 
 namespace bulkhead::coordinator {
 
+// The side of a row that is its model once more with nothing changed, as --aa asks for; and of one
+// with another setting (--aa-set).
+inline constexpr const char* kSameAgain = "A/A";
+inline constexpr const char* kAnotherSetting = "A/B";
+
 // Every end without a goodbye. A kill by us is one too (a hung worker), but not while draining:
 // there it is the last step of the shutdown ladder.
 inline bool is_crash(const v1::WorkerExit& exit) {
@@ -45,13 +50,17 @@ inline double jobs_taken(const v1::ModelReport& model) {
   return model.jobs().lost_in_flight() + model.jobs().results_lost();
 }
 
-// The model's name, with its transport where another row has the same name.
+// The model's name, with its transport where another row differs in nothing else, and its side
+// where it is the second of two: "processes (unix)", "parallel (A/A)".
 inline std::string label(const v1::RunReport& report, const v1::ModelReport& model) {
-  const auto same =
-      std::count_if(report.models().begin(), report.models().end(),
-                    [&](const v1::ModelReport& other) { return other.model() == model.model(); });
-  if (same < 2 || model.transport().empty()) return model.model();
-  return model.model() + " (" + model.transport() + ")";
+  const auto same = std::count_if(
+      report.models().begin(), report.models().end(), [&](const v1::ModelReport& other) {
+        return other.model() == model.model() && other.side() == model.side();
+      });
+  std::string text = model.model();
+  if (same > 1 && !model.transport().empty()) text += " (" + model.transport() + ")";
+  if (!model.side().empty()) text += " (" + model.side() + ")";
+  return text;
 }
 
 }  // namespace bulkhead::coordinator

@@ -15,6 +15,7 @@ constexpr unsigned kSubBits = 7;
 constexpr std::uint64_t kSubBuckets = std::uint64_t{1} << kSubBits;
 constexpr double kSecondsMax = 1e6;
 constexpr double kNanosecond = 1e-9;
+constexpr double kBeyond = 10;
 
 std::size_t bucket_of(std::uint64_t nanoseconds) {
   if (nanoseconds < kSubBuckets) return nanoseconds;
@@ -67,6 +68,11 @@ double Histogram::percentile(double fraction) const {
     if (seen >= rank) return std::clamp(middle_of(i), min_, max_);
   }
   return max_;
+}
+
+bool Histogram::supports(double fraction) const {
+  // A little slack: 10,000 × (1 - 0.999) is not quite 10.
+  return static_cast<double>(count_) * (1 - fraction) >= kBeyond - 1e-6;
 }
 
 }  // namespace bulkhead::coordinator

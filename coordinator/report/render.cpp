@@ -73,8 +73,8 @@ std::string render_costs(const v1::RunReport& report, bool color) {
   }
   std::vector<std::string> headers{"model", "wall"};
   if (intervals) headers.push_back("wall\n95 %");
-  for (const char* header : {"jobs/s", "speed-up", "service\np50", "service\np99", "CPU", "PSS",
-                             "start-up", "messages"}) {
+  for (const char* header : {"jobs/s", "speed-up", "service\np50", "service\np99", "of\njobs",
+                             "CPU", "PSS", "start-up"}) {
     headers.push_back(header);
   }
   Table table(std::move(headers));
@@ -97,12 +97,28 @@ std::string render_costs(const v1::RunReport& report, bool color) {
     cells.push_back({digits(model.throughput_per_second().median())});
     cells.push_back({or_absent(model.has_speedup(), digits(model.speedup()) + "×")});
     cells.push_back({or_absent(service.count() > 0, duration(service.p50()))});
-    cells.push_back({or_absent(service.count() > 0, duration(service.p99()))});
+    cells.push_back({or_absent(service.has_p99(), duration(service.p99()))});
+    cells.push_back({or_absent(service.count() > 0, whole(service.count()))});
     cells.push_back({duration(model.cpu_seconds().median())});
     cells.push_back({or_absent(model.has_pss_bytes(), size(model.pss_bytes().median()))});
     cells.push_back({duration(model.startup_seconds().median())});
-    cells.push_back({whole(model.messages())});
     table.add_row(std::move(cells));
+  }
+  return table.render(color, kWidth);
+}
+
+std::string render_resources(const v1::RunReport& report, bool color) {
+  Table table({"model", "messages", "voluntary\nswitches", "involuntary\nswitches",
+               "minor\npage faults", "major\npage faults", "peak RSS\nof a worker"});
+  for (const v1::ModelReport& model : report.models()) {
+    if (!is_measured(model)) continue;
+    table.add_row({{shown(label(report, model)), Style::kStrong},
+                   {whole(model.messages())},
+                   {whole(model.voluntary_switches().median())},
+                   {whole(model.involuntary_switches().median())},
+                   {whole(model.minor_faults().median())},
+                   {whole(model.major_faults().median())},
+                   {or_absent(model.has_peak_rss_bytes(), size(model.peak_rss_bytes().median()))}});
   }
   return table.render(color, kWidth);
 }
@@ -295,6 +311,9 @@ std::string render_text(const v1::RunReport& report, bool color) {
              (!answer_checksum(model).empty() && !model.answer_equal());
   }
   if (report.models_size() > 0) add_section(text, render_costs(report, color));
+  if (std::any_of(report.models().begin(), report.models().end(), is_measured)) {
+    add_section(text, render_resources(report, color));
+  }
   if (harmed && ran) add_section(text, render_losses(report, color));
   std::string events = render_crashes(report);
   for (const v1::ModelReport& model : report.models()) {

@@ -5,6 +5,7 @@
 #include <functional>
 #include <optional>
 
+#include "report/comparisons.hpp"
 #include "report/facts.hpp"
 #include "report/statistics.hpp"
 #include "report/verdict.hpp"
@@ -51,6 +52,10 @@ void estimate(v1::ModelReport& model, std::uint64_t seed) {
   fill(&v1::Repetition::throughput_per_second, *model.mutable_throughput_per_second());
   fill(&v1::Repetition::cpu_seconds, *model.mutable_cpu_seconds());
   fill(&v1::Repetition::startup_seconds, *model.mutable_startup_seconds());
+  fill(&v1::Repetition::voluntary_switches, *model.mutable_voluntary_switches());
+  fill(&v1::Repetition::involuntary_switches, *model.mutable_involuntary_switches());
+  fill(&v1::Repetition::minor_faults, *model.mutable_minor_faults());
+  fill(&v1::Repetition::major_faults, *model.mutable_major_faults());
   v1::Estimate whole;
   fill(&v1::Repetition::messages, whole);
   model.set_messages(whole.median());
@@ -63,17 +68,18 @@ void estimate(v1::ModelReport& model, std::uint64_t seed) {
         return repetition.pss_bytes();
       });
   if (!pss.empty()) set_estimate(pss, seed, *model.mutable_pss_bytes());
+  const std::vector<double> peak =
+      values_of(model, [](const v1::Repetition& repetition) -> std::optional<double> {
+        if (!repetition.has_peak_rss_bytes()) return std::nullopt;
+        return repetition.peak_rss_bytes();
+      });
+  if (!peak.empty()) set_estimate(peak, seed, *model.mutable_peak_rss_bytes());
 }
 
 void set_service(const Histogram& histogram, std::uint64_t seed, v1::ModelReport& model) {
   if (histogram.count() == 0) return;
   v1::Latency& service = *model.mutable_service_seconds();
-  service.set_p50(histogram.percentile(0.5));
-  service.set_p90(histogram.percentile(0.9));
-  service.set_p99(histogram.percentile(0.99));
-  service.set_p999(histogram.percentile(0.999));
-  service.set_max(histogram.max());
-  service.set_count(static_cast<double>(histogram.count()));
+  set_percentiles(histogram, service);
   const std::vector<double> medians =
       values_of(model, [](const v1::Repetition& repetition) -> std::optional<double> {
         if (!repetition.has_service_median_seconds()) return std::nullopt;
@@ -169,6 +175,15 @@ void set_speedups(v1::RunReport& report) {
 
 }  // namespace
 
+void set_percentiles(const Histogram& histogram, v1::Latency& latency) {
+  latency.set_p50(histogram.percentile(0.5));
+  if (histogram.supports(0.9)) latency.set_p90(histogram.percentile(0.9));
+  if (histogram.supports(0.99)) latency.set_p99(histogram.percentile(0.99));
+  if (histogram.supports(0.999)) latency.set_p999(histogram.percentile(0.999));
+  latency.set_max(histogram.max());
+  latency.set_count(static_cast<double>(histogram.count()));
+}
+
 void complete_report(v1::RunReport& report, const std::vector<Histogram>& service,
                      std::uint64_t seed) {
   for (int i = 0; i < report.models_size(); ++i) {
@@ -181,8 +196,9 @@ void complete_report(v1::RunReport& report, const std::vector<Histogram>& servic
   }
   set_speedups(report);
   compare_answers(report);
+  compare_walls(report);
   report.clear_verdict();
-  for (std::string& sentence : verdict_sentences(report, seed)) {
+  for (std::string& sentence : verdict_sentences(report)) {
     report.add_verdict(std::move(sentence));
   }
 }

@@ -7,12 +7,12 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <array>
 #include <bulkhead/wire/text.hpp>
+#include <cmath>
 #include <map>
-#include <optional>
 #include <string_view>
 
+#include "report/comparisons.hpp"
 #include "report/facts.hpp"
 #include "report/statistics.hpp"
 #include "report/units.hpp"
@@ -22,18 +22,7 @@ namespace {
 
 using Models = std::vector<const v1::ModelReport*>;
 
-// The shared-memory model that isolated ones are held against: `parallel` differs from `processes`
-// in nothing but isolation; the others only stand in for it.
-const v1::ModelReport* baseline_of(const v1::RunReport& report, bool measured) {
-  constexpr std::array<std::string_view, 4> kOrder{"parallel", "threads", "concurrent",
-                                                   "sequential"};
-  for (const std::string_view name : kOrder) {
-    for (const v1::ModelReport& model : report.models()) {
-      if (model.model() == name && (!measured || is_measured(model))) return &model;
-    }
-  }
-  return nullptr;
-}
+constexpr double kRepetitionsShown = 1000;  // as many as --repeat takes
 
 std::string names_of(const v1::RunReport& report, const Models& models) {
   std::string text;
@@ -44,41 +33,52 @@ std::string names_of(const v1::RunReport& report, const Models& models) {
   return text;
 }
 
-// Walls of the repetitions that both models completed.
-std::optional<Ratio> ratio_of_walls(const v1::ModelReport& upper, const v1::ModelReport& lower,
-                                    std::uint64_t seed) {
-  std::vector<double> above;
-  std::vector<double> below;
-  const int pairs = std::min(upper.repetitions_size(), lower.repetitions_size());
-  for (int i = 0; i < pairs; ++i) {
-    const v1::Repetition& one = upper.repetitions(i);
-    const v1::Repetition& other = lower.repetitions(i);
-    if (!one.complete() || !other.complete()) continue;
-    above.push_back(one.wall_seconds());
-    below.push_back(other.wall_seconds());
-  }
-  return ratio_of_medians(above, below, seed);
+std::string interval_words(const v1::Comparison& comparison) {
+  return fmt::format("95 % interval {} to {}", multiple(comparison.low()),
+                     multiple(comparison.high()));
 }
 
-std::string wall_words(const std::string& isolated, const std::string& shared, const Ratio& ratio,
-                       bool only_isolation_differs, bool crashed) {
+std::string times_words(const v1::Comparison& comparison) {
+  return fmt::format("{} took {} times as long as {}", wire::printable(comparison.upper()),
+                     multiple(comparison.ratio()), wire::printable(comparison.lower()));
+}
+
+std::string no_verdict_words(const v1::Comparison& comparison, std::string_view included) {
+  return fmt::format("{} in {}{}; a verdict needs {} repetitions.", times_words(comparison),
+                     counted(comparison.repetitions(), "repetition"), included,
+                     kRepetitionsForInterval);
+}
+
+// What such an interval could have told: "cannot be told apart" is no proof of likeness.
+std::string telling_words(const v1::Comparison& comparison) {
+  const double needed = comparison.repetitions_for_five_percent();
+  if (needed <= comparison.repetitions())
+    return " A difference of 5 % would most likely have been told.";
+  if (needed > kRepetitionsShown) {
+    return fmt::format(" To tell a difference of 5 % takes more than {} repetitions of this noise.",
+                       whole(kRepetitionsShown));
+  }
+  return fmt::format(" To tell a difference of 5 % takes about {} repetitions.", whole(needed));
+}
+
+std::string alike_words(const v1::Comparison& comparison, std::string_view included) {
+  return fmt::format("The wall times of {} and {} cannot be told apart (ratio {}, {}{}).",
+                     wire::printable(comparison.upper()), wire::printable(comparison.lower()),
+                     multiple(comparison.ratio()), interval_words(comparison), included);
+}
+
+std::string wall_words(const v1::Comparison& comparison, bool only_isolation_differs,
+                       bool crashed) {
   const char* included = crashed ? ", crashes and restarts included" : "";
-  const std::string times =
-      fmt::format("{} took {} times as long as {}", isolated, multiple(ratio.ratio), shared);
-  if (!ratio.interval) {
-    return fmt::format("{} in {}{}; a verdict needs {} repetitions.", times,
-                       counted(static_cast<double>(ratio.repetitions), "repetition"), included,
-                       kRepetitionsForInterval);
+  if (!comparison.has_told_apart()) return no_verdict_words(comparison, included);
+  if (!comparison.told_apart()) {
+    return alike_words(comparison, included) + telling_words(comparison);
   }
-  const std::string interval = fmt::format("95 % interval {} to {}", multiple(ratio.interval->low),
-                                           multiple(ratio.interval->high));
-  if (ratio.interval->low <= 1 && ratio.interval->high >= 1) {
-    return fmt::format("The wall times of {} and {} cannot be told apart (ratio {}, {}{}).",
-                       isolated, shared, multiple(ratio.ratio), interval, included);
-  }
+  const std::string times = times_words(comparison);
+  const std::string interval = interval_words(comparison);
   if (!only_isolation_differs) return fmt::format("{} ({}{}).", times, interval, included);
-  return fmt::format("Isolation cost {}time: {} ({}{}).", ratio.ratio < 1 ? "no " : "", times,
-                     interval, included);
+  return fmt::format("Isolation cost {}time: {} ({}{}).", comparison.ratio() < 1 ? "no " : "",
+                     times, interval, included);
 }
 
 std::string resource_words(const v1::ModelReport& isolated, const v1::ModelReport& shared) {
@@ -95,7 +95,7 @@ std::string resource_words(const v1::ModelReport& isolated, const v1::ModelRepor
   return text + ".";
 }
 
-void add_cost(const v1::RunReport& report, const v1::ModelReport& isolated, std::uint64_t seed,
+void add_cost(const v1::RunReport& report, const v1::ModelReport& isolated,
               std::vector<std::string>& sentences) {
   const std::string name = wire::printable(label(report, isolated));
   const v1::ModelReport* shared = baseline_of(report, true);
@@ -113,8 +113,8 @@ void add_cost(const v1::RunReport& report, const v1::ModelReport& isolated, std:
     return;
   }
   const std::string other = wire::printable(label(report, *shared));
-  const std::optional<Ratio> ratio = ratio_of_walls(isolated, *shared, seed);
-  if (!ratio) {
+  const v1::Comparison* const walls = find_comparison(report, isolated, *shared);
+  if (walls == nullptr) {
     sentences.push_back(
         fmt::format("{} and {} have no repetition in common, so what isolation costs is not known.",
                     name, other));
@@ -122,12 +122,51 @@ void add_cost(const v1::RunReport& report, const v1::ModelReport& isolated, std:
   }
   const bool fair = isolated.processors() == shared->processors();
   const bool crashed = isolated.crashes() + shared->crashes() > 0;
-  std::string text = wall_words(name, other, *ratio, fair, crashed);
+  std::string text = wall_words(*walls, fair, crashed);
   if (!fair) {
     text += fmt::format(" They had {} and {}, so this is not the price of isolation alone.",
                         counted(isolated.processors(), "processor"), shared->processors());
   }
   sentences.push_back(text + " " + resource_words(isolated, *shared));
+}
+
+// Of a second side: with --aa nothing differs, so nothing may be told.
+void add_twin(const v1::RunReport& report, const v1::ModelReport& twin,
+              std::vector<std::string>& sentences) {
+  const std::string name = wire::printable(label(report, twin));
+  const v1::ModelReport* const first = first_side(report, twin);
+  const v1::Comparison* const walls =
+      first == nullptr ? nullptr : find_comparison(report, twin, *first);
+  if (walls == nullptr) {
+    sentences.push_back(fmt::format(
+        "{} has no repetition in common with its first side, so they are not compared.", name));
+    return;
+  }
+  if (!walls->has_told_apart()) {
+    sentences.push_back(no_verdict_words(*walls, ""));
+  } else if (!walls->told_apart()) {
+    sentences.push_back(alike_words(*walls, "") + telling_words(*walls));
+  } else if (twin.side() != kSameAgain) {
+    sentences.push_back(fmt::format("{} ({}).", times_words(*walls), interval_words(*walls)));
+  } else {
+    sentences.push_back(fmt::format(
+        "{} ({}), though the two are the same: chance, as in one try of 20, or this machine does "
+        "not treat them alike. Believe no difference of that size in this report.",
+        times_words(*walls), interval_words(*walls)));
+  }
+}
+
+// Each interval is right 19 times of 20. Several together are so less often.
+void add_family(const v1::RunReport& report, std::vector<std::string>& sentences) {
+  const auto judged =
+      std::count_if(report.comparisons().begin(), report.comparisons().end(),
+                    [](const v1::Comparison& comparison) { return comparison.has_told_apart(); });
+  if (judged < 2) return;
+  const double any = 100 * (1 - std::pow(0.95, static_cast<double>(judged)));
+  sentences.push_back(
+      fmt::format("These are {} comparisons with 95 % each: if nothing differed anywhere, up to "
+                  "{:.0f} % of such reports would still tell some pair apart.",
+                  judged, any));
 }
 
 // "everything at risk, 84 jobs" or "0.25 of what was at risk, 3 jobs"
@@ -223,10 +262,14 @@ void add_answers(const v1::RunReport& report, std::vector<std::string>& sentence
     text = fmt::format("The answers differ: {} did not give the answer of {} in every repetition.",
                        names_of(report, different), names_of(report, equal));
   } else if (equal.size() > 1) {
+    const bool sides = std::any_of(equal.begin(), equal.end(), [](const v1::ModelReport* model) {
+      return !model->side().empty();
+    });
+    const char* const what = sides ? "rows" : "models";
     text = fmt::format("{} gave the same answer.",
-                       none.empty() ? equal.size() == 2 ? "Both models"
-                                                        : fmt::format("All {} models", equal.size())
-                                    : names_of(report, equal));
+                       !none.empty()       ? names_of(report, equal)
+                       : equal.size() == 2 ? fmt::format("Both {}", what)
+                                           : fmt::format("All {} {}", equal.size(), what));
   }
   if (!none.empty()) {
     if (!text.empty()) text += " ";
@@ -253,12 +296,13 @@ void add_silent_faults(const v1::RunReport& report, std::vector<std::string>& se
   for (const v1::FaultReport& fault : report.faults()) {
     if (fault.fired() > 0) continue;
     const auto model = std::find_if(
-        report.models().begin(), report.models().end(),
-        [&](const v1::ModelReport& candidate) { return candidate.model() == fault.model(); });
+        report.models().begin(), report.models().end(), [&](const v1::ModelReport& candidate) {
+          return candidate.model() == fault.model() && candidate.side() == fault.side();
+        });
     if (model != report.models().end() && !model->ran()) continue;
     Silent& entry = silent[fault.text()];
     if (model == report.models().end()) continue;
-    entry.models.push_back(wire::printable(fault.model()));
+    entry.models.push_back(wire::printable(label(report, *model)));
     entry.jobs = std::max(entry.jobs, jobs_per_repetition(*model));
   }
   for (const auto& [fault, entry] : silent) {
@@ -271,23 +315,31 @@ void add_silent_faults(const v1::RunReport& report, std::vector<std::string>& se
 
 }  // namespace
 
-std::vector<std::string> verdict_sentences(const v1::RunReport& report, std::uint64_t seed) {
+std::vector<std::string> verdict_sentences(const v1::RunReport& report) {
   std::vector<std::string> sentences;
   if (report.interrupted()) {
     sentences.push_back("The run was interrupted: only complete repetitions are counted as times.");
   }
-  const bool shared = std::any_of(report.models().begin(), report.models().end(),
-                                  [](const v1::ModelReport& model) { return !is_isolated(model); });
+  int models = 0;
+  bool shared = false;
   bool isolated = false;
   for (const v1::ModelReport& model : report.models()) {
-    if (!is_isolated(model)) continue;
-    isolated = true;
-    if (report.models_size() > 1) add_cost(report, model, seed, sentences);
+    if (!model.side().empty()) continue;
+    ++models;
+    (is_isolated(model) ? isolated : shared) = true;
   }
-  if (shared && !isolated && report.models_size() > 1) {
+  for (const v1::ModelReport& model : report.models()) {
+    if (!model.side().empty()) {
+      add_twin(report, model, sentences);
+    } else if (is_isolated(model) && models > 1) {
+      add_cost(report, model, sentences);
+    }
+  }
+  if (shared && !isolated && models > 1) {
     sentences.push_back(
         "No isolated model was asked for: add processes to --models to see what isolation costs.");
   }
+  add_family(report, sentences);
   add_saved(report, sentences);
   add_answers(report, sentences);
   add_silent_faults(report, sentences);

@@ -4,13 +4,12 @@
 
 #include <bulkhead/v1/report.pb.h>
 
-#include <cstdint>
 #include <string>
 #include <vector>
 
 namespace bulkhead::coordinator {
 
-// Reads the estimates, so they come first. Intervals of ratios are drawn from `seed`.
-std::vector<std::string> verdict_sentences(const v1::RunReport& report, std::uint64_t seed);
+// Reads the estimates and the comparisons, so they come first.
+std::vector<std::string> verdict_sentences(const v1::RunReport& report);
 
 }  // namespace bulkhead::coordinator

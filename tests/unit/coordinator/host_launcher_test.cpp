@@ -53,7 +53,8 @@ TEST_F(HostLauncherTest, ARunningWorkerOutlivesItsLauncherAndItsExitCodeIsStillR
   const auto exited = await<HostExited>({1, 1});
   EXPECT_EQ(exited.exit_code, 9);
   EXPECT_EQ(exited.stderr_tail, "bye\n");
-  EXPECT_GT(exited.usage.minor_faults, 0u);
+  ASSERT_TRUE(exited.usage);
+  EXPECT_GT(exited.usage->minor_faults, 0u);
 }
 
 TEST_F(HostLauncherTest, AnAdoptedWorkersSignalGroupAndStraysAreHandled) {

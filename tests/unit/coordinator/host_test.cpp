@@ -42,8 +42,10 @@ TEST_F(HostTest, ReportsTheSignal) {
 TEST_F(HostTest, ReportsWhatTheWorkerUsed) {
   const auto exited = run(shell(1, "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"));
   EXPECT_EQ(exited.exit_code, 0);
-  EXPECT_GT(exited.usage.user_seconds + exited.usage.system_seconds, 0.0);
-  EXPECT_GT(exited.usage.minor_faults, 0u);
+  ASSERT_TRUE(exited.usage);
+  EXPECT_GT(exited.usage->user_seconds + exited.usage->system_seconds, 0.0);
+  EXPECT_GT(exited.usage->minor_faults, 0u);
+  EXPECT_GT(exited.usage->peak_rss_bytes, 64.0 * 1024);
 }
 
 TEST_F(HostTest, CapturesStdoutApartFromStderr) {

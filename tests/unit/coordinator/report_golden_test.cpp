@@ -90,6 +90,10 @@ v1::ModelReport& add_model(v1::RunReport& report, const Shape& shape, int repeti
     repetition.set_throughput_per_second(400 / (shape.wall * noise));
     repetition.set_messages(shape.messages);
     repetition.set_bytes(shape.messages * 1000);
+    repetition.set_voluntary_switches(shape.messages * 3);
+    repetition.set_involuntary_switches(120 + i);
+    repetition.set_minor_faults(shape.pss / 4096);
+    repetition.set_peak_rss_bytes(shape.pss * 1.5 / shape.workers);
     repetition.set_checksum("aa11");
     repetition.set_complete(true);
     repetition.mutable_jobs()->set_total(400);
@@ -101,8 +105,8 @@ v1::ModelReport& add_model(v1::RunReport& report, const Shape& shape, int repeti
 std::vector<Histogram> service_of(const v1::RunReport& report) {
   std::vector<Histogram> all(static_cast<std::size_t>(report.models_size()));
   for (int i = 0; i < report.models_size(); ++i) {
-    for (int job = 1; job <= 400 && report.models(i).ran(); ++job) {
-      all[static_cast<std::size_t>(i)].record(0.004 + 1e-5 * job);
+    for (int job = 0; job < 400 * report.models(i).repetitions_size(); ++job) {
+      all[static_cast<std::size_t>(i)].record(0.004 + 1e-5 * (job % 400 + 1));
     }
   }
   return all;
@@ -158,6 +162,20 @@ v1::RunReport four_models(int repetitions) {
 TEST(ReportGoldenTest, FourModelsWithoutFaults) {
   v1::RunReport report = four_models(5);
   expect_golden("report_no_faults.txt", finish(report));
+}
+
+TEST(ReportGoldenTest, EachModelComparedWithItself) {
+  v1::RunReport report = new_report();
+  for (const Shape& shape : {kParallel, kProcesses}) {
+    add_model(report, shape, 6);
+    v1::ModelReport& twin = add_model(report, shape, 6);
+    twin.set_side("A/A");
+    for (int i = 0; i < 6; ++i) {  // a little faster here, a little slower there
+      v1::Repetition& repetition = *twin.mutable_repetitions(i);
+      repetition.set_wall_seconds(repetition.wall_seconds() * (1 + 0.02 * (i - 2.4)));
+    }
+  }
+  expect_golden("report_same_again.txt", finish(report));
 }
 
 TEST(ReportGoldenTest, ACrashInSharedMemoryAndInProcesses) {

@@ -109,6 +109,17 @@ TEST(HistogramTest, MergeWithAnEmptyOneOrWithItself) {
   EXPECT_EQ(other.percentile(0.5), 0.5);
 }
 
+TEST(HistogramTest, APercentileNeedsTenValuesBeyondIt) {
+  Histogram histogram;
+  for (int i = 1; i <= 10000; ++i) {
+    histogram.record(i * 1e-6);
+    EXPECT_EQ(histogram.supports(0.9), i >= 100) << i;
+    EXPECT_EQ(histogram.supports(0.99), i >= 1000) << i;
+    EXPECT_EQ(histogram.supports(0.999), i >= 10000) << i;
+  }
+  EXPECT_FALSE(Histogram().supports(0.5));
+}
+
 TEST(HistogramTest, OutOfRangeValuesCountAtTheEnds) {
   Histogram empty;
   EXPECT_EQ(empty.percentile(0.5), 0);

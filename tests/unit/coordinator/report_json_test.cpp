@@ -70,10 +70,10 @@ v1::RunReport full_report() {
     repetition.set_wall_seconds(1 + i);
     repetition.set_pss_bytes(9007199254740993.0);
     repetition.set_service_median_seconds(0.01);
+    repetition.set_peak_rss_bytes(2e9);
     repetition.set_complete(true);
     repetition.mutable_jobs()->set_total(5e12);
   }
-  model.mutable_latency_seconds()->set_p50(0.1);
   model.mutable_cost()->set_encode_seconds(0.1);
   model.set_work_lost_seconds(0.5);
   v1::WorkerExit& exit = *model.add_exits();
@@ -85,7 +85,8 @@ v1::RunReport full_report() {
   exit.set_recovered_after_seconds(0.2);
   exit.set_blast_radius(0.25);
   Histogram histogram;
-  histogram.record(0.01);
+  for (int i = 0; i < 10000; ++i) histogram.record(0.01);
+  set_percentiles(histogram, *model.mutable_latency_seconds());
   complete_report(report, {histogram}, 7);
   report.add_verdict("words");
   return report;
@@ -114,8 +115,10 @@ TEST_F(ReportJsonTest, HasEveryNameOfTheContractAndNumbersAreNumbers) {
   expect_numbers(model, {"workers", "processors", "crashes", "blast_radius", "work_lost_seconds",
                          "messages", "bytes"});
   expect_fields(model["answer"], {"checksum", "text"});
-  for (const char* name : {"wall_seconds", "throughput_per_second", "cpu_seconds", "pss_bytes",
-                           "startup_seconds", "service_seconds"}) {
+  for (const char* name :
+       {"wall_seconds", "throughput_per_second", "cpu_seconds", "pss_bytes", "startup_seconds",
+        "service_seconds", "voluntary_switches", "involuntary_switches", "minor_faults",
+        "major_faults", "peak_rss_bytes"}) {
     SCOPED_TRACE(name);
     expect_numbers(model[name], {"median", "low", "high"});
   }
@@ -127,6 +130,20 @@ TEST_F(ReportJsonTest, HasEveryNameOfTheContractAndNumbersAreNumbers) {
   expect_fields(model["exits"][0], {"verdict"});
   expect_numbers(model["exits"][0], {"worker", "incarnation", "signal", "exit_code", "job",
                                      "detected_after_seconds", "recovered_after_seconds"});
+}
+
+TEST_F(ReportJsonTest, APercentileThatTooFewJobsSupportIsAbsentAndTheCountSaysWhy) {
+  v1::RunReport report;
+  v1::ModelReport& model = *report.add_models();
+  Histogram histogram;
+  for (int i = 0; i < 400; ++i) histogram.record(0.01);
+  set_percentiles(histogram, *model.mutable_service_seconds());
+  ASSERT_TRUE(write_json(report, path("few.json")));
+  const json service = json::parse(read_all(path("few.json")))["models"][0]["service_seconds"];
+  expect_numbers(service, {"p50", "p90", "max"});
+  EXPECT_EQ(service["count"], 400);
+  EXPECT_FALSE(service.contains("p99"));
+  EXPECT_FALSE(service.contains("p999"));
 }
 
 TEST_F(ReportJsonTest, WhatIsAbsentIsNotPrintedAndWhatIsZeroIs) {

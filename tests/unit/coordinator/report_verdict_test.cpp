@@ -10,6 +10,7 @@ namespace bulkhead::coordinator {
 namespace {
 
 using testing::AllOf;
+using testing::ContainsRegex;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -50,6 +51,85 @@ TEST(VerdictTest, TheSameTimesCannotBeToldApart) {
   add_model(report, "parallel", {1.00, 1.02, 0.98, 1.01, 0.99});
   add_model(report, "processes", {1.01, 0.99, 1.00, 0.98, 1.02});
   EXPECT_THAT(words(report), AllOf(HasSubstr("cannot be told apart"), Not(HasSubstr("cost time"))));
+}
+
+TEST(VerdictTest, WhatCannotBeToldApartSaysHowManyRepetitionsWouldTell) {
+  v1::RunReport report;
+  add_model(report, "parallel", {1.0, 1.2, 0.9, 1.1, 1.0, 1.3});
+  add_model(report, "processes", {1.1, 0.9, 1.2, 1.0, 1.3, 1.0});
+  EXPECT_THAT(words(report), ContainsRegex("A difference of 5 %|To tell a difference of 5 % takes "
+                                           "about [0-9]+ repetitions"));
+  ASSERT_EQ(report.comparisons_size(), 1);
+  EXPECT_GT(report.comparisons(0).repetitions_for_five_percent(), 6);
+  for (v1::ModelReport& model : *report.mutable_models()) {
+    for (v1::Repetition& repetition : *model.mutable_repetitions()) repetition.set_wall_seconds(1);
+  }
+  EXPECT_THAT(words(report), HasSubstr("A difference of 5 % would most likely have been told."));
+}
+
+TEST(VerdictTest, TheSameModelTwiceIsHeldAgainstItself) {
+  v1::RunReport report;
+  add_model(report, "parallel", {1.00, 1.02, 0.98, 1.01, 0.99});
+  add_model(report, "parallel", {1.01, 0.99, 1.00, 0.98, 1.02}).set_side("A/A");
+  EXPECT_THAT(words(report),
+              AllOf(HasSubstr("wall times of parallel (A/A) and parallel cannot be told apart"),
+                    HasSubstr("Both rows gave the same answer."),
+                    Not(HasSubstr("No isolated model was asked for"))));
+  ASSERT_EQ(report.comparisons_size(), 1);
+  EXPECT_TRUE(report.comparisons(0).has_told_apart());
+  EXPECT_FALSE(report.comparisons(0).told_apart());
+  for (v1::Repetition& repetition : *report.mutable_models(1)->mutable_repetitions()) {
+    repetition.set_wall_seconds(2);
+  }
+  EXPECT_THAT(words(report),
+              AllOf(HasSubstr("parallel (A/A) took"), HasSubstr("though the two are the same"),
+                    Not(HasSubstr("cannot be told apart"))));
+  EXPECT_TRUE(report.comparisons(0).told_apart());
+}
+
+TEST(VerdictTest, AnotherSettingOfTheSecondSideIsNoSurprise) {
+  v1::RunReport report;
+  add_model(report, "parallel", {1, 1, 1, 1, 1});
+  add_model(report, "parallel", {2, 2, 2, 2, 2}).set_side("A/B");
+  EXPECT_THAT(words(report), AllOf(HasSubstr("parallel (A/B) took 2.000 times as long as parallel "
+                                             "(95 % interval 2.000 to 2.000)."),
+                                   Not(HasSubstr("the same: chance"))));
+}
+
+TEST(VerdictTest, TheSecondSideIsNeverTheBaselineNorAPriceOfIsolation) {
+  v1::RunReport report;
+  add_model(report, "parallel", {1, 1, 1, 1, 1});
+  add_model(report, "parallel", {1, 1, 1, 1, 1}).set_side("A/A");
+  add_model(report, "processes", {2, 2, 2, 2, 2});
+  add_model(report, "processes", {2, 2, 2, 2, 2}).set_side("A/A");
+  EXPECT_THAT(
+      words(report),
+      AllOf(HasSubstr("Isolation cost time: processes took 2.000 times as long as parallel ("),
+            Not(HasSubstr("processes (A/A) took"))));
+  EXPECT_EQ(report.comparisons_size(), 3);
+}
+
+TEST(VerdictTest, SeveralComparisonsSayHowOftenChanceAloneTellsOneApart) {
+  v1::RunReport report;
+  add_model(report, "parallel", {1, 1, 1, 1, 1});
+  add_model(report, "processes", {1, 1, 1, 1, 1});
+  EXPECT_THAT(words(report), Not(HasSubstr("comparisons with 95 % each")));
+  add_model(report, "processes", {1, 1, 1, 1, 1}).set_side("A/A");
+  EXPECT_THAT(words(report),
+              HasSubstr("These are 2 comparisons with 95 % each: if nothing differed anywhere, up "
+                        "to 10 % of such reports would still tell some pair apart."));
+}
+
+TEST(VerdictTest, FewerThanFiveRepetitionsInCommonAreNoVerdictOnTheSameModelEither) {
+  v1::RunReport report;
+  add_model(report, "parallel", {1, 1, 1, 1, 1});
+  v1::ModelReport& twin = add_model(report, "parallel", {2, 2, 2, 2, 2});
+  twin.set_side("A/A");
+  twin.mutable_repetitions(3)->set_complete(false);
+  EXPECT_THAT(words(report),
+              AllOf(HasSubstr("in 4 repetitions; a verdict needs 5 repetitions."),
+                    Not(HasSubstr("told apart")), Not(HasSubstr("the same: chance"))));
+  EXPECT_FALSE(report.comparisons(0).has_told_apart());
 }
 
 TEST(VerdictTest, ADifferenceNeedsAnIntervalThatExcludesOne) {
