@@ -138,8 +138,8 @@ std::vector<int> Gate::take_returned() {
 }
 
 int Gate::turn_away(int connection) {
+  turned_away_.fetch_add(1, std::memory_order_relaxed);  // before the peer can know
   ::close(connection);
-  turned_away_.fetch_add(1, std::memory_order_relaxed);
   errno = ECONNABORTED;
   return -1;
 }

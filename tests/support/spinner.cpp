@@ -9,7 +9,8 @@ namespace {
 
 namespace program = bulkhead::program;
 
-struct Spinner {
+class Spinner {
+ public:
   using Input = std::uint64_t;
   using Result = std::uint64_t;
   static program::Description describe() {
@@ -52,6 +53,7 @@ struct Spinner {
     std::uint64_t sum = 0;
   };
 
+ private:
   std::uint64_t count_;
   std::uint64_t steps_;
 };
