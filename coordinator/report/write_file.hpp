@@ -14,8 +14,8 @@ Result<void> write_file(const std::string& path, std::string_view text);
 // The same with the content of the regular file `from`, which may be on another file system.
 Result<void> copy_file(const std::string& from, const std::string& path);
 // Whether write_file() could begin now; so that a long run does not end in a path that could never
-// be written. Makes a temporary file beside it and removes it. The error says what is wrong, and what
-// to do.
+// be written. Makes a temporary file beside it and removes it. The error says what is wrong, and
+// what to do.
 Result<void> check_can_write(const std::string& path);
 
 // A reader that left is no error; the caller ignores SIGPIPE.

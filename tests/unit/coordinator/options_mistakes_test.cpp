@@ -1,4 +1,5 @@
 // Every mistake on a command line, and the one line that answers it.
+#include "cli/values.hpp"
 #include "options_fixture.hpp"
 
 namespace bulkhead::coordinator {
