@@ -12,9 +12,11 @@ namespace {
 // What a request for jobs and its answer take on a busy machine; the queue covers it.
 constexpr double kRoundTripSeconds = 4e-3;
 constexpr std::uint64_t kMostQueued = 1024;
-// A message costs some 50 µs of processor time, all its ends together: shorter jobs share one.
-constexpr double kShortJobSeconds = 100e-6;
-constexpr auto kGather = std::chrono::microseconds(300);
+// A message costs some 50 to 100 µs of processor time, all its ends together: results of short jobs
+// share one. What they wait is at risk for as long, so it stays in the order of a job or two.
+constexpr double kShortJobSeconds = 5e-3;
+constexpr auto kLeastGather = std::chrono::microseconds(1000);
+constexpr auto kMostGather = std::chrono::milliseconds(5);
 
 }  // namespace
 
@@ -72,7 +74,8 @@ void IsolatedRun::on_message(v1::ToWorker&& message) {
 std::uint64_t IsolatedRun::low_water() const {
   const double service = runner_.recent_service_seconds();
   // Before the first job has ended nobody knows: a little more than the least.
-  const double round_trip = service > 0 ? kRoundTripSeconds / service : 2;
+  const double round_trip =
+      service > 0 ? (kRoundTripSeconds + base::to_seconds(patience())) / service : 2;
   // Jobs that wait leave the processor to others, so more of them end in a round trip than there
   // are processors.
   const std::uint64_t ended = ended_.load(std::memory_order_relaxed);
@@ -103,7 +106,13 @@ std::uint32_t IsolatedRun::take_credit() {
 base::Duration IsolatedRun::patience() const {
   const double service = runner_.recent_service_seconds();
   if (service == 0 || service >= kShortJobSeconds) return base::Duration(0);
-  return kGather;
+  // With nothing left to do here somebody may be waiting for these.
+  if (received_.load(std::memory_order_relaxed) == ended_.load(std::memory_order_relaxed)) {
+    return base::Duration(0);
+  }
+  const auto some = std::chrono::duration<double>(5 * service);
+  return std::clamp<base::Duration>(std::chrono::duration_cast<base::Duration>(some), kLeastGather,
+                                    kMostGather);
 }
 
 bool IsolatedRun::quiescent() {

@@ -97,6 +97,11 @@ void Dispatch::blame(const wire::CrashSnapshot& snapshot, const std::string& rea
 
 void Dispatch::pseudo_failure(bool reduce, const std::string& error) {
   std::uint32_t& failures = reduce ? reduce_failures_ : source_failures_;
+  // Kills from outside often find the source in a slot. One that is to blame comes to the same
+  // place each time; where jobs have ended since it was blamed last, it is not that.
+  if (!reduce && ledger_.final_count() > std::exchange(source_progress_, ledger_.final_count())) {
+    failures = 0;
+  }
   if (++failures < settings_.max_attempts) return;
   give_up(fmt::format("the {} failed {} times: {}", reduce ? "reduce step" : "source", failures,
                       wire::printable(error, 500)));

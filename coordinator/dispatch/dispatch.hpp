@@ -120,7 +120,8 @@ class Dispatch {
   std::vector<std::pair<WorkerKey, std::vector<std::uint32_t>>>
       fired_by_;                                             // last seen per incarnation
   std::set<std::pair<std::uint32_t, std::uint64_t>> spent_;  // fault by rate, job
-  std::uint32_t source_failures_ = 0;
+  std::uint32_t source_failures_ = 0;                        // since jobs have ended last
+  std::uint64_t source_progress_ = 0;  // final jobs when the source was blamed last
   std::uint32_t reduce_failures_ = 0;
 };
 

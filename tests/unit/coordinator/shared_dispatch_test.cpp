@@ -278,6 +278,25 @@ TEST_F(SharedDispatchTest, AttemptsThatThrewAreNotTakenForLostResults) {
   EXPECT_EQ(loss.lost_in_flight, 1u);
 }
 
+// As a storm of SIGKILLs meets it: in a slot each time, and jobs end in between.
+TEST_F(SharedDispatchTest, ASourceInASlotIsForgivenWhileJobsEnd) {
+  start();
+  std::uint32_t incarnation = 1;
+  const auto die_in_source = [&](std::uint64_t done) {
+    die({1, incarnation}, page(done, done, {wire::kSourceJob}));
+    dispatch_->worker_ready({1, ++incarnation});
+  };
+  for (std::uint64_t job = 0; job < 10; ++job) {
+    tell({1, incarnation}, results({job}));
+    die_in_source(1);
+    EXPECT_FALSE(dispatch_->finished()) << job;
+  }
+  die_in_source(0);
+  EXPECT_FALSE(dispatch_->finished());
+  die({1, incarnation}, page(0, 0, {wire::kSourceJob}));
+  EXPECT_TRUE(dispatch_->finished()) << "three in a row, and nothing ended in between";
+}
+
 // A slot is written before the start is counted: the page may show a job beyond all that started.
 TEST_F(SharedDispatchTest, AJobThatOvertookOneNotYetCountedIsBlamed) {
   DispatchSettings settings;
