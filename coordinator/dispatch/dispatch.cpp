@@ -66,6 +66,12 @@ void Dispatch::count_fired(WorkerKey key, const wire::CrashSnapshot& snapshot) {
       fired_[i] += now - seen[i];
       seen[i] = now;
     }
+    // Whoever was struck is noted before it is counted, and may have died in between.
+    if (settings_.faults[i].rate > 0) {
+      const auto struck = std::count_if(spent_.begin(), spent_.end(),
+                                        [&](const auto& entry) { return entry.first == i; });
+      fired_[i] = std::max(fired_[i], static_cast<std::uint64_t>(struck));
+    }
   }
 }
 

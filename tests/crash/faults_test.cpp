@@ -41,7 +41,13 @@ TEST_F(FaultsTest, ByRateEveryModelSuffersTheSameAndDoesEveryJobOnce) {
       EXPECT_EQ(one.at("jobs").at("done"), 5000) << kind << " " << name;
       EXPECT_EQ(one.at("jobs").at("quarantined"), 0) << kind << " " << name;
       EXPECT_TRUE(one.at("answer_equal")) << kind << " " << name;
-      EXPECT_EQ(one.at("crashes"), kind == "throw" ? 0 : *fired.begin()) << kind << " " << name;
+      // Two that are struck at one instant die together.
+      if (kind == "throw") {
+        EXPECT_EQ(one.at("crashes"), 0) << name;
+      } else {
+        EXPECT_GE(one.at("crashes"), 1) << kind << " " << name;
+        EXPECT_LE(one.at("crashes"), *fired.begin()) << kind << " " << name;
+      }
     }
   }
 }
@@ -66,10 +72,10 @@ TEST_F(FaultsTest, AJobThatTakesTooLongIsNamedAlsoWhileItSleeps) {
 // A job that only waits is in no slot: --stall leaves it alone, --job-timeout does not.
 TEST_F(FaultsTest, AParkedJobHasNotStalledButMayBeLate) {
   const std::vector<std::string> napper{"run",     "napper",    "--worker", kTestWorker,
-                                        "--set",   "count=2",   "--set",    "us=1500000",
+                                        "--set",   "count=2",   "--set",    "us=3000000",
                                         "--model", "concurrent"};
   std::vector<std::string> arguments = napper;
-  arguments.insert(arguments.end(), {"--stall", "100ms", "--json", "-"});
+  arguments.insert(arguments.end(), {"--stall", "1s", "--json", "-"});
   const Outcome patient = bulkhead(arguments);
   EXPECT_EQ(patient.exit_code, 0) << patient.err;
   EXPECT_EQ(model(report(patient), "concurrent").at("crashes"), 0);
