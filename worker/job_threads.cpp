@@ -44,6 +44,11 @@ void JobThreads::go(std::function<void()> body, sched::Tag tag) {
       }
     }).detach();
   } catch (const std::system_error& error) {
+    {
+      base::MutexLock lock(mutex_);
+      --alive_;
+      if (pooled && --pooled_ > 0) return;  // those that there are will come to it
+    }
     throw std::runtime_error(fmt::format(
         "no thread could be started beside {} others ({}); lower --in-flight, or name a pool with "
         "--threads",
