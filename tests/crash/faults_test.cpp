@@ -11,9 +11,6 @@ using Json = nlohmann::json;
 
 class FaultsTest : public CommandTest {};
 
-const std::vector<std::string> kModels{"sequential", "concurrent", "parallel", "threads",
-                                       "processes"};
-
 Json crashes_of(const Json& model) {
   Json crashes = Json::array();
   for (const Json& exit : model.at("exits")) {

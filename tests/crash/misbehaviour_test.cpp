@@ -8,9 +8,6 @@ using Json = nlohmann::json;
 
 class MisbehaviourTest : public CommandTest {};
 
-const std::vector<std::string> kModels{"sequential", "concurrent", "parallel", "threads",
-                                       "processes"};
-
 TEST_F(MisbehaviourTest, AStackThatOverflowsAndAnAbortAreBlamedOnTheirJob) {
   for (const std::string bad : {"deep", "abort"}) {
     const Outcome outcome =

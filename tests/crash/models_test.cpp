@@ -14,9 +14,6 @@ using Json = nlohmann::json;
 
 class ModelsTest : public CommandTest {};
 
-const std::vector<std::string> kModels{"sequential", "concurrent", "parallel", "threads",
-                                       "processes"};
-
 TEST_F(ModelsTest, EveryModelGivesTheSameAnswerOnPrimes) {
   const Outcome outcome = bulkhead({"compare", "primes", "--set", "up-to=1000000", "--set",
                                     "jobs=50", "--repeat", "1", "--json", "-"});

@@ -82,6 +82,10 @@ class CommandTest : public testing::Test {
   int started_ = 0;
 };
 
+// The whole ladder, in its order.
+inline const std::vector<std::string> kModels{"sequential", "concurrent", "parallel", "threads",
+                                              "processes"};
+
 extern const std::string kTestWorker;  // path of tests/support/test_worker.cpp's program
 
 }  // namespace bulkhead::test
