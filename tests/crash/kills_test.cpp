@@ -248,6 +248,14 @@ TEST_F(KillsTest, WhatAKilledCoordinatorAndLauncherLeaveTheNextStartRemoves) {
     const pid_t command = start(napper("5000", "1000", "3"));
     ASSERT_TRUE(eventually([&] { return !live_workers().empty(); }));
     let_pass(std::chrono::microseconds(draw(50'000)));
+    // Stopped, it can't start a new launcher in between, which would tidy up after it.
+    ASSERT_EQ(kill(command, SIGSTOP), 0);
+    ASSERT_TRUE(eventually([&] {
+      std::ifstream file("/proc/" + std::to_string(command) + "/stat");
+      std::string stat;
+      std::getline(file, stat);
+      return stat.find(") T ") != std::string::npos;
+    }));
     ASSERT_TRUE(kill_launcher_of(command));
     ASSERT_EQ(kill(command, SIGKILL), 0);
     finish(command);
