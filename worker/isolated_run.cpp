@@ -13,7 +13,7 @@ namespace {
 constexpr double kRoundTripSeconds = 4e-3;
 constexpr std::uint64_t kMostQueued = 1024;
 // A message costs some 50 to 100 µs of processor time, all its ends together: results of short jobs
-// share one. What they wait is at risk for as long, so it stays in the order of a job or two.
+// share one. What waits is at risk for as long: some five jobs, and never more than 5 ms.
 constexpr double kShortJobSeconds = 5e-3;
 constexpr auto kLeastGather = std::chrono::microseconds(1000);
 constexpr auto kMostGather = std::chrono::milliseconds(5);

@@ -57,6 +57,8 @@ class LocalHost final : public Host {
  private:
   using Workers = std::map<std::uint64_t, WatchedWorker>;
 
+  pid_t live_pid(WorkerKey key) const;  // 0: not launched, or known to have ended
+
   // Launcher.
   Result<void> start_launcher();
   void ask_for(WatchedWorker& worker);
@@ -317,20 +319,21 @@ void LocalHost::kill_group(WorkerKey key) {
   watch_writable();
 }
 
-std::optional<double> LocalHost::pss_bytes(WorkerKey key) const {
+pid_t LocalHost::live_pid(WorkerKey key) const {
   for (const auto& [number, worker] : workers_) {
-    if (worker.key != key || worker.pid == 0 || worker.detected) continue;
-    return pss_bytes_of(worker.pid);
+    if (worker.key == key && worker.pid != 0 && !worker.detected) return worker.pid;
   }
-  return std::nullopt;
+  return 0;
+}
+
+std::optional<double> LocalHost::pss_bytes(WorkerKey key) const {
+  const pid_t pid = live_pid(key);
+  return pid == 0 ? std::nullopt : pss_bytes_of(pid);
 }
 
 std::optional<double> LocalHost::resident_bytes(WorkerKey key) const {
-  for (const auto& [number, worker] : workers_) {
-    if (worker.key != key || worker.pid == 0 || worker.detected) continue;
-    return resident_bytes_of(worker.pid);
-  }
-  return std::nullopt;
+  const pid_t pid = live_pid(key);
+  return pid == 0 ? std::nullopt : resident_bytes_of(pid);
 }
 
 void LocalHost::handle_ready(int timeout_ms) {
