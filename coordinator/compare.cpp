@@ -64,6 +64,7 @@ RunSettings run_settings(const Options& options, v1::Model model, const Subject&
     run.in_flight = std::min(run.in_flight, options.threads);
   }
   run.worker_executable = options.worker_path;
+  run.fork_workers = options.fork_workers;
   run.program = subject.program.name();
   run.program_digest = subject.program.digest();
   run.settings = settings;

@@ -44,6 +44,7 @@ struct RunSettings {
   std::uint32_t in_flight = 256;  // of the run
   std::uint32_t threads = 0;      // model threads: of the pool; 0: a thread a job
   std::string worker_executable;
+  bool fork_workers = true;  // see LaunchSpec::fork
   std::string program;
   std::string program_digest;
   std::map<std::string, std::string> settings;

@@ -218,6 +218,7 @@ void Coordinator::launch(WorkerKey key) {
   LaunchSpec spec;
   spec.key = key;
   spec.executable = settings_.worker_executable;
+  spec.fork = settings_.fork_workers;
   spec.lifeline = std::move(worker_end);
   spec.crash_page = record.page.fd();
   workers_[key] = std::move(record);

@@ -16,8 +16,10 @@
 #include <bulkhead/sched/scheduler.hpp>
 #include <bulkhead/wire/codec.hpp>
 #include <bulkhead/wire/crash_page.hpp>
+#include <bulkhead/wire/packets.hpp>
 #include <bulkhead/worker/worker.hpp>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <map>
 #include <memory>
@@ -25,6 +27,7 @@
 #include <thread>
 
 #include "crash_handler.hpp"
+#include "fork_server.hpp"
 #include "isolated_run.hpp"
 #include "job_runner.hpp"
 #include "job_threads.hpp"
@@ -224,6 +227,12 @@ int worker_main(int argc, char** argv) {
   if (argc == 2 && std::string_view(argv[1]) == "--describe") return describe();
   if (argc == 2 && std::string_view(argv[1]) == "--calibrate") return calibrate();
   if (argc == 1 && is_socket(wire::kLifelineFd)) return serve();
+  if (argc == 2 && std::string_view(argv[1]) == wire::kForkServerArgument &&
+      is_socket(wire::kLifelineFd)) {
+    if (const auto code = serve_forks()) return *code;
+    std::memset(argv[1], 0, std::strlen(argv[1]));  // what ps shows: a worker now
+    return serve();
+  }
   std::fprintf(stderr,
                "%s: a worker is started by the coordinator: try 'bulkhead run --worker %s …'; "
                "--describe lists its programs, --calibrate measures its "

@@ -49,6 +49,7 @@ Program
   --set NAME=VALUE     a setting, repeatable; `bulkhead list` shows them
   --input PATH...      files and folders to read, repeatable
   --worker PATH        the worker's executable (bulkhead-worker beside bulkhead)
+  --launch fork|exec   fork workers from a process that has loaded it, or load it each time (fork)
   --seed N             of every random choice (1)
 Break
   --fault KIND@WHERE   repeatable; kinds: `bulkhead list`; where: job=N[,times=K],
@@ -72,8 +73,8 @@ constexpr const char* kOutput = R"(Output
   --color WHEN         auto, always or never (auto)
   --help, --version
 Environment: BULKHEAD_WORKERS, _PROCESSORS, _IN_FLIGHT, _WORKER, _SEED, _MAX_ATTEMPTS, _TIMEOUT,
-_CHECKPOINT, _REPEAT, _THREADS, _STALL, _JOB_TIMEOUT, _WORKER_MEMORY stand in for their flags;
-NO_COLOR.
+_CHECKPOINT, _REPEAT, _THREADS, _STALL, _JOB_TIMEOUT, _WORKER_MEMORY, _LAUNCH stand in for their
+flags; NO_COLOR.
 
 Examples
 )";
@@ -130,6 +131,7 @@ std::vector<Flag> flags_of(Command command) {
                           {command, "set", FlagKind::kRepeated},
                           {command, "input", FlagKind::kList},
                           {command, "worker"},
+                          {command, "launch"},
                           {command, "seed"},
                           {command, "fault", FlagKind::kRepeated},
                           {command, "max-attempts"},

@@ -43,6 +43,7 @@ struct Options {
   std::vector<std::pair<std::string, std::string>> settings;  // --set, raw, in order
   std::vector<std::string> inputs;                            // --input, exist
   std::string worker_path;        // the worker's executable; default: beside /proc/self/exe
+  bool fork_workers = true;       // --launch, see RunSettings
   std::uint64_t seed = 0;         // default 1
   std::vector<FaultSpec> faults;  // at most 64
   std::uint32_t max_attempts = 3;

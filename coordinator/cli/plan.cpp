@@ -306,6 +306,9 @@ class Resolver {
     }
     plan("worker", options_.worker_path, from);
     if (words_.command == Command::kList) return {};
+    std::string launch;
+    if (Done done = choice("launch", {"fork", "exec"}, launch); !done) return done;
+    options_.fork_workers = launch == "fork";
     return count("seed", std::uint64_t{1}, 0, kSeedMaximum, options_.seed);
   }
 
@@ -409,18 +412,24 @@ class Resolver {
     plan("json", options_.json.empty() ? "none" : options_.json,
          options_.json.empty() ? "default" : "flag");
     options_.check = all("check") != nullptr;
-    const auto color = given("color");
-    const std::string when = color ? color->text : "auto";
-    static const std::vector<std::string> kWhen{"auto", "always", "never"};
-    if (std::find(kWhen.begin(), kWhen.end(), when) == kWhen.end()) {
-      return stop(kExitUsage, "--color: unknown choice {}{}", in_quotes(when),
-                  suggestion(when, "choices", kWhen));
-    }
+    std::string when;
+    if (Done done = choice("color", {"auto", "always", "never"}, when); !done) return done;
     const bool plain = environment("CI") || environment("TERM").value_or("") == "dumb";
     options_.progress = !plain && isatty(STDERR_FILENO) == 1;
     options_.color = when == "always" || (when == "auto" && !plain && !environment("NO_COLOR") &&
                                           isatty(STDOUT_FILENO) == 1);
-    plan("color", when, color);
+    return {};
+  }
+
+  // The first of the choices is the default.
+  Done choice(const std::string& flag, const std::vector<std::string>& choices, std::string& out) {
+    const auto from = given(flag);
+    out = from ? from->text : choices.front();
+    if (std::find(choices.begin(), choices.end(), out) == choices.end()) {
+      return stop(kExitUsage, "{}: unknown choice {}{}", from->where, in_quotes(out),
+                  suggestion(out, "choices", choices));
+    }
+    plan(flag, out, from);
     return {};
   }
 

@@ -28,6 +28,9 @@ struct LaunchSpec {
   std::vector<std::string> arguments;
   base::UniqueFd lifeline;  // the worker's end; becomes its descriptor 3
   int crash_page = -1;      // borrowed until launch() returns; becomes its descriptor 4; -1: none
+  // Forked from a process that has loaded the executable before, where that serves forks: the same
+  // worker sooner. One with arguments is always started by exec.
+  bool fork = false;
   bool capture_stdout = false;  // into HostExited::output (at most 1 MiB); else stdout joins stderr
 };
 
@@ -48,7 +51,7 @@ struct Usage {
   std::uint64_t involuntary_switches = 0;
   std::uint64_t minor_faults = 0;
   std::uint64_t major_faults = 0;
-  // Of the process's whole life, so at least what the launcher had when it forked.
+  // Of the process's whole life, so at least what its parent had when it forked.
   double peak_rss_bytes = 0;
 };
 struct HostExited {

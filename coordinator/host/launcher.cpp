@@ -17,13 +17,14 @@
 #include <unistd.h>
 
 #include <bulkhead/base/check.hpp>
+#include <bulkhead/wire/packets.hpp>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
 
+#include "host/fork_server.hpp"
 #include "host/local_host.hpp"
-#include "host/packets.hpp"
 #include "host/processes.hpp"
 #include "host/run_directory.hpp"
 #include "host/spawn.hpp"
@@ -46,12 +47,14 @@ class Launcher {
   enum class Mode { kServing, kFinishing, kOrphaned };
 
   void read_packets();
+  Spawned spawn(const v1::Launch& launch, const std::vector<base::UniqueFd>& fds);
   void on_launch(const v1::Launch& launch, std::vector<base::UniqueFd>& fds);
   void on_kill_group(const v1::KillGroup& kill);
   void read_signals();
   void reap();
   void on_worker_end(const ChildEnd& end);
   void wind_up(Mode mode);
+  bool is_known(pid_t pid) const { return workers_.contains(pid) || pid == fork_server_.pid(); }
   unsigned sweep(const std::vector<Process>& table, pid_t counted_group = 0);
   void send(const v1::FromLauncher& message, const std::vector<int>& fds = {});
 
@@ -61,6 +64,7 @@ class Launcher {
   std::string run_directory_;
   std::map<pid_t, WorkerKey> workers_;                     // not reaped yet
   std::vector<std::pair<pid_t, base::UniqueFd>> adopted_;  // by the coordinator, see Adopted
+  ForkServer fork_server_{kSocket};
   unsigned strays_ = 0;
 };
 
@@ -99,12 +103,12 @@ void Launcher::read_packets() {
   v1::ToLauncher message;
   std::vector<base::UniqueFd> fds;
   for (;;) {
-    switch (receive_packet(kSocket, message, fds)) {
-      case Received::kNothing:
+    switch (wire::receive_packet(kSocket, message, fds)) {
+      case wire::Received::kNothing:
         return;
-      case Received::kClosed:
+      case wire::Received::kClosed:
         return wind_up(Mode::kOrphaned);
-      case Received::kPacket:
+      case wire::Received::kPacket:
         break;
     }
     switch (message.body_case()) {
@@ -130,6 +134,19 @@ void Launcher::read_packets() {
   }
 }
 
+Spawned Launcher::spawn(const v1::Launch& launch, const std::vector<base::UniqueFd>& fds) {
+  SpawnRequest request;
+  request.executable = launch.executable();
+  request.arguments.assign(launch.arguments().begin(), launch.arguments().end());
+  request.lifeline = fds[0].get();
+  request.out = fds[1].get();
+  request.err = fds[2].get();
+  if (fds.size() > 3) request.crash_page = fds[3].get();
+  if (launch.fork() && request.arguments.empty() && request.crash_page >= 0)
+    if (const auto forked = fork_server_.spawn(request)) return *forked;
+  return spawn_worker(request);
+}
+
 void Launcher::on_launch(const v1::Launch& launch, std::vector<base::UniqueFd>& fds) {
   Spawned spawned;
   base::UniqueFd pidfd;
@@ -138,14 +155,7 @@ void Launcher::on_launch(const v1::Launch& launch, std::vector<base::UniqueFd>& 
   } else if (fds.size() < 3) {
     spawned.error_number = EMFILE;  // the kernel drops what finds no free number here
   } else {
-    SpawnRequest request;
-    request.executable = launch.executable();
-    request.arguments.assign(launch.arguments().begin(), launch.arguments().end());
-    request.lifeline = fds[0].get();
-    request.out = fds[1].get();
-    request.err = fds[2].get();
-    if (fds.size() > 3) request.crash_page = fds[3].get();
-    spawned = spawn_worker(request);
+    spawned = spawn(launch, fds);
     if (spawned.error_number == 0) {
       pidfd = open_pidfd(spawned.pid);
       if (!pidfd) {
@@ -192,16 +202,21 @@ void Launcher::reap() {
     if (workers_.contains(end.pid)) on_worker_end(end);
     child_by_pid(end.pid, Collect::kReap);
     workers_.erase(end.pid);
+    fork_server_.reaped(end.pid);
     reaped = true;
   }
   // The dead may have left children of their own to us.
-  if (reaped) strays_ += sweep(list_processes());
+  if (reaped && may_have_strays([this](pid_t pid) { return is_known(pid); }))
+    strays_ += sweep(list_processes());
 }
 
 void Launcher::on_worker_end(const ChildEnd& end) {
-  const std::vector<Process> table = list_processes();
-  const unsigned killed = kill_group_of(end.pid, table) + sweep(table, end.pid);
-  strays_ += killed;
+  unsigned killed = 0;
+  if (may_have_strays([this](pid_t pid) { return is_known(pid); })) {
+    const std::vector<Process> table = list_processes();
+    killed = kill_group_of(end.pid, table) + sweep(table, end.pid);
+    strays_ += killed;
+  }
   v1::FromLauncher message;
   v1::ChildExited& exited = *message.mutable_exited();
   const WorkerKey key = workers_.at(end.pid);
@@ -225,11 +240,12 @@ void Launcher::wind_up(Mode mode) {
   if (mode_ == Mode::kOrphaned) return;
   mode_ = mode;
   give_up_ = base::Clock::now() + kOrphanPatience;
+  fork_server_.stop();
   if (mode == Mode::kOrphaned) {
     // A packet that tells the run directory may still be unread.
     v1::ToLauncher message;
     std::vector<base::UniqueFd> fds;
-    while (receive_packet(kSocket, message, fds) == Received::kPacket)
+    while (wire::receive_packet(kSocket, message, fds) == wire::Received::kPacket)
       if (message.has_run_directory()) run_directory_ = message.run_directory();
     // Not our children: the pidfd says whether the number still means them.
     for (const auto& [pid, pidfd] : adopted_)
@@ -239,13 +255,13 @@ void Launcher::wind_up(Mode mode) {
 }
 
 unsigned Launcher::sweep(const std::vector<Process>& table, pid_t counted_group) {
-  return kill_strays([this](pid_t pid) { return workers_.contains(pid); }, table, counted_group);
+  return kill_strays([this](pid_t pid) { return is_known(pid); }, table, counted_group);
 }
 
 // Waits while the coordinator does not read; a failure means that it is gone, and the socket's end
 // tells us so.
 void Launcher::send(const v1::FromLauncher& message, const std::vector<int>& fds) {
-  (void)send_packet(kSocket, message.SerializeAsString(), fds, 0);
+  (void)wire::send_packet(kSocket, message.SerializeAsString(), fds, 0);
 }
 
 // Gives 0-2 and 4 their fixed meaning and closes whatever else came along.

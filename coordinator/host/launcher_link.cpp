@@ -72,7 +72,7 @@ void LauncherLink::send(const v1::ToLauncher& message, std::vector<int> fds) {
 bool LauncherLink::flush() {
   while (!queue_.empty()) {
     const Packet& packet = queue_.front();
-    const int error = send_packet(socket_.get(), packet.bytes, packet.fds, MSG_DONTWAIT);
+    const int error = wire::send_packet(socket_.get(), packet.bytes, packet.fds, MSG_DONTWAIT);
     // ETOOMANYREFS: too many descriptors under way; it passes as the launcher reads.
     if (error == EAGAIN || error == EWOULDBLOCK || error == ETOOMANYREFS || error == ENOBUFS)
       return true;
@@ -83,8 +83,8 @@ bool LauncherLink::flush() {
   return false;
 }
 
-Received LauncherLink::receive(v1::FromLauncher& message, std::vector<base::UniqueFd>& fds) {
-  return receive_packet(socket_.get(), message, fds);
+wire::Received LauncherLink::receive(v1::FromLauncher& message, std::vector<base::UniqueFd>& fds) {
+  return wire::receive_packet(socket_.get(), message, fds);
 }
 
 void LauncherLink::end() {

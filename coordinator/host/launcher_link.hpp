@@ -6,12 +6,11 @@
 
 #include <bulkhead/base/error.hpp>
 #include <bulkhead/base/unique_fd.hpp>
+#include <bulkhead/wire/packets.hpp>
 #include <deque>
 #include <memory>
 #include <string>
 #include <vector>
-
-#include "host/packets.hpp"
 
 namespace bulkhead::coordinator {
 
@@ -30,7 +29,7 @@ class LauncherLink {
   // Sends what is queued; true when something still is.
   bool flush();
   // See receive_packet.
-  Received receive(v1::FromLauncher& message, std::vector<base::UniqueFd>& fds);
+  wire::Received receive(v1::FromLauncher& message, std::vector<base::UniqueFd>& fds);
   // Kills the process if it still lives, and reaps it. What it sent before can still be received.
   void end();
 

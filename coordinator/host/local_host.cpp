@@ -175,7 +175,7 @@ void LocalHost::ask_for(WatchedWorker& worker) {
 void LocalHost::read_launcher() {
   v1::FromLauncher message;
   std::vector<base::UniqueFd> fds;
-  while (link_ && link_->receive(message, fds) == Received::kPacket) {
+  while (link_ && link_->receive(message, fds) == wire::Received::kPacket) {
     launcher_worked_ = true;
     launcher_failures_ = 0;
     switch (message.body_case()) {

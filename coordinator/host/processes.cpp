@@ -106,13 +106,30 @@ std::vector<Process> list_processes() {
   return table;
 }
 
+bool may_have_strays(const std::function<bool(pid_t)>& known) {
+  const std::string path = "/proc/self/task/" + std::to_string(::getpid()) + "/children";
+  FILE* file = std::fopen(path.c_str(), "re");
+  if (file == nullptr) return true;
+  bool strays = false;
+  int pid = 0;
+  while (!strays && std::fscanf(file, "%d", &pid) == 1) strays = !known(pid);
+  std::fclose(file);
+  return strays;
+}
+
 bool descends_from(pid_t pid, pid_t ancestor) {
   constexpr int kDeepest = 100;  // a bound, in case numbers are used again while this reads
-  for (int depth = 0; depth < kDeepest && pid > 1; ++depth) {
-    if (pid == ancestor) return true;
+  pid_t at = pid;
+  for (int depth = 0; depth < kDeepest && at > 1; ++depth) {
+    if (at == ancestor) return true;
     Process process;
-    if (!read_stat(AT_FDCWD, "/proc/" + std::to_string(pid) + "/stat", process)) return false;
-    pid = process.parent;
+    if (read_stat(AT_FDCWD, "/proc/" + std::to_string(at) + "/stat", process)) {
+      at = process.parent;
+    } else if (at != pid) {
+      at = pid;  // an ancestor ended meanwhile, and its children have another parent now
+    } else {
+      return false;
+    }
   }
   return false;
 }

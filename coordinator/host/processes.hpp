@@ -37,9 +37,12 @@ struct Process {
   pid_t group = 0;
   bool alive = false;  // not a zombie
 };
-// One reading of /proc. (/proc/PID/task/TID/children would be shorter, but kernels without
-// CONFIG_PROC_CHILDREN lack it.)
+// One reading of /proc: every process of the machine, milliseconds where there are many.
 std::vector<Process> list_processes();
+// Whether the calling thread, the only one of its process, may have a child that is not `known`:
+// microseconds, where the kernel lists children (CONFIG_PROC_CHILDREN; elsewhere true). A child
+// that ends meanwhile can hide another from it, so what must be sure looks at list_processes().
+bool may_have_strays(const std::function<bool(pid_t)>& known);
 // Whether `pid` is `ancestor` or was started, by however many steps, by it. False when it is gone.
 bool descends_from(pid_t pid, pid_t ancestor);
 // Its share of the memory that it maps; nullopt when it is gone or the kernel does not say.

@@ -5,10 +5,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bulkhead/wire/packets.hpp>
 #include <cerrno>
 #include <cstring>
-
-#include "host/packets.hpp"
 
 namespace bulkhead::coordinator {
 
@@ -48,9 +47,9 @@ std::string PipeReader::take() {
 Result<WatchedWorker> prepare(LaunchSpec spec) {
   std::size_t size = spec.executable.size();
   for (const std::string& argument : spec.arguments) size += argument.size() + 8;
-  if (size > kMaxPacketBytes - 256)
+  if (size > wire::kMaxPacketBytes - 256)
     return fail(Code::kTooLarge, "the command line of worker {} has {} bytes, at most {} fit",
-                spec.key.worker, size, kMaxPacketBytes - 256);
+                spec.key.worker, size, wire::kMaxPacketBytes - 256);
 
   WatchedWorker worker;
   worker.key = spec.key;
@@ -79,6 +78,7 @@ v1::ToLauncher launch_request(const WatchedWorker& worker, std::vector<int>& fds
   launch.set_incarnation(worker.key.incarnation);
   launch.set_executable(worker.spec->executable);
   for (const std::string& argument : worker.spec->arguments) launch.add_arguments(argument);
+  launch.set_fork(worker.spec->fork);
   const int err = worker.err_writer.get();
   fds = {worker.spec->lifeline.get(), worker.out_writer ? worker.out_writer.get() : err, err};
   if (worker.crash_page) fds.push_back(worker.crash_page.get());
@@ -90,6 +90,7 @@ Error launch_error(const WatchedWorker& worker, int error_number) {
   if (error_number == ENOENT || error_number == ENOTDIR) code = Code::kNotFound;
   if (error_number == EACCES || error_number == EPERM) code = Code::kPermissionDenied;
   if (error_number == ENOEXEC) code = Code::kInvalidArgument;
+  if (error_number == EOWNERDEAD) code = Code::kUnavailable;  // as if its launcher had died
   if (error_number == EAGAIN || error_number == ENOMEM || error_number == EMFILE ||
       error_number == ENFILE)
     code = Code::kResourceExhausted;

@@ -274,6 +274,10 @@ class ZmqDealer final : public Dealer {
 
 }  // namespace
 
+// A context's first act is to set up libsodium, which takes milliseconds; its threads come with its
+// first socket.
+void prepare_for_forks() { zmq::context_t context; }
+
 Result<std::unique_ptr<Router>> Router::bind(const Address& address, const Options& options,
                                              const Admission& admission) try {
   if (auto sane = check(options); !sane) return fail(sane.error());

@@ -35,10 +35,11 @@ class KillsTest : public CommandTest {
             // Chance may strike the same job thrice: that is no verdict on the job here.
             "--max-attempts", "100", "--json", "-"};
   }
-  // Not the coordinator, which has the path among its arguments, and not `--describe`.
+  // Not the coordinator, which has the path among its arguments, and neither `--describe` nor the
+  // fork server.
   std::vector<pid_t> live_workers() const {
     std::vector<pid_t> real;
-    for (const pid_t pid : marked(kTestWorker + std::string(1, '\0'))) {
+    for (const pid_t pid : marked(kTestWorker)) {
       if (is_worker(pid)) real.push_back(pid);
     }
     return real;
@@ -66,6 +67,7 @@ class KillsTest : public CommandTest {
     const pid_t pid = real[draw(real.size())];
     return kill_hard(pid) ? pid : 0;
   }
+  // Its path and nothing else; a forked one has wiped the argument of its parent.
   bool is_worker(pid_t pid) const {
     const std::string file = "/proc/" + std::to_string(pid) + "/cmdline";
     std::string text;
@@ -74,7 +76,8 @@ class KillsTest : public CommandTest {
       text.assign(buffer, std::fread(buffer, 1, sizeof buffer, f));
       std::fclose(f);
     }
-    return text == kTestWorker + std::string(1, '\0');
+    return text.c_str() == kTestWorker &&
+           text.find_first_not_of('\0', kTestWorker.size()) == std::string::npos;
   }
   static int killed(const Json& all, const std::vector<std::string>& states) {
     int count = 0;
@@ -210,6 +213,27 @@ TEST_F(KillsTest, LaunchersAndWorkersKilledInTheSameRunDoNotSpoilTheAnswer) {
     const Outcome outcome = finish(command);
     ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
     EXPECT_EQ(model(report(outcome), "processes").at("answer").at("checksum"), "80200");
+  }
+  EXPECT_GE(hits, kKillsOfEachKind);
+}
+
+TEST_F(KillsTest, AKilledForkServerIsReplacedAndTheRunEndsRight) {
+  SCOPED_TRACE(trace());
+  int hits = 0;
+  for (int run = 0; hits < kKillsOfEachKind && run < 3 * kKillsOfEachKind; ++run) {
+    std::vector<std::string> arguments = napper("300", "1000", "3");
+    for (const char* job : {"100", "150", "200", "250"}) {
+      arguments.insert(arguments.end(), {"--fault", std::string("segv@job=") + job});
+    }
+    const pid_t command = start(arguments);
+    ASSERT_TRUE(eventually([&] { return !marked("__fork-server").empty(); }));
+    for (int i = 0; i < 4; ++i) {
+      let_pass(std::chrono::microseconds(draw(40'000)));
+      for (const pid_t pid : marked("__fork-server")) hits += kill_hard(pid) ? 1 : 0;
+    }
+    const Outcome outcome = finish(command);
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+    EXPECT_EQ(model(report(outcome), "processes").at("answer").at("checksum"), "45150");
   }
   EXPECT_GE(hits, kKillsOfEachKind);
 }

@@ -69,9 +69,30 @@ TEST_F(ProgramsTest, OnlyAProgramThatComputesForAStatedTimeIsCalibrated) {
     EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
     return content(log);
   };
-  EXPECT_EQ(asked({"run", "primes", "--set", "up-to=1000"}), "--describe\n\n");
-  EXPECT_EQ(asked({"run", "requests", "--set", "count=3"}), "--describe\n--calibrate\n\n");
+  EXPECT_EQ(asked({"run", "primes", "--set", "up-to=1000"}), "--describe\n__fork-server\n");
+  EXPECT_EQ(asked({"run", "requests", "--set", "count=3"}),
+            "--describe\n--calibrate\n__fork-server\n");
   EXPECT_EQ(asked({"run", "requests", "--check"}), "--describe\n");
+}
+
+// The log has a line for each start by exec.
+TEST_F(ProgramsTest, TheExecutableIsLoadedOnceForAllWorkersUnlessTheUserWantsItEachTime) {
+  const std::string log = path("asked");
+  const std::string worker =
+      write_file("worker", "#!/bin/sh\necho \"$*\" >> '" + log +
+                               "'\nexec '" BULKHEAD_BINARY_DIR "/bin/bulkhead-worker' \"$@\"\n");
+  ASSERT_EQ(::chmod(worker.c_str(), 0700), 0);
+  const auto asked = [&](const std::string& launch) {
+    fs::remove(log);
+    const Outcome outcome = bulkhead({"run", "primes", "--worker", worker, "--model", "processes",
+                                      "--workers", "3", "--set", "up-to=3000000", "--repeat", "2",
+                                      "--launch", launch, "--fault", "segv@job=5", "--json", "-"});
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    EXPECT_EQ(model(report(outcome), "processes").at("crashes"), 2);
+    return content(log);
+  };
+  EXPECT_EQ(asked("fork"), "--describe\n__fork-server\n");
+  EXPECT_EQ(asked("exec"), "--describe\n\n\n\n\n\n\n\n\n");  // two runs, 3 workers, 1 replaced
 }
 
 TEST_F(ProgramsTest, AWorkerThatCannotCalibrateIsRefused) {

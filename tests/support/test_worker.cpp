@@ -11,6 +11,8 @@
 #include <cstdlib>
 #include <stdexcept>
 #include <string>
+#include <string_view>
+#include <thread>
 
 #include "support/raw_worker.hpp"
 
@@ -169,6 +171,15 @@ struct Heavy {
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (std::getenv("BULKHEAD_TEST_THREAD") != nullptr) std::thread([] { pause(); }).detach();
+  // What is done here before worker_main() is to be done in each worker, not once for all that are
+  // forked.
+  if (argc == 2 && std::string_view(argv[1]) == "__fork-server") {
+    for (const char* name : {"BULKHEAD_TEST_STALL_MS", "BULKHEAD_TEST_DIE", "BULKHEAD_TEST_RAW",
+                             "BULKHEAD_TEST_STRANGER"}) {
+      if (std::getenv(name) != nullptr) return 1;
+    }
+  }
   // Tests aim at a worker that has started and not yet spoken.
   if (const char* stall = std::getenv("BULKHEAD_TEST_STALL_MS"); stall != nullptr && argc == 1) {
     usleep(static_cast<useconds_t>(std::atoi(stall)) * 1000);

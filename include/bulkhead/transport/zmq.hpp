@@ -27,6 +27,10 @@ struct Options {
   int queue_messages = 4096;
 };
 
+// What libzmq does once a process, without a thread or a descriptor left: a process that forks has
+// it done for its children.
+void prepare_for_forks();
+
 // Where the coordinator listens: `directory`/`name`, any length of directory (a path beyond the 107
 // bytes of a socket address is reached through /proc/self/fd).
 struct Address {

@@ -1,11 +1,10 @@
-#include "host/packets.hpp"
-
 #include <sys/socket.h>
 
+#include <bulkhead/wire/packets.hpp>
 #include <cerrno>
 #include <cstring>
 
-namespace bulkhead::coordinator {
+namespace bulkhead::wire {
 namespace {
 
 constexpr std::size_t kControlBytes = CMSG_SPACE(kMaxPacketFds * sizeof(int));
@@ -74,4 +73,4 @@ Received receive_packet(int socket, google::protobuf::MessageLite& message,
   }
 }
 
-}  // namespace bulkhead::coordinator
+}  // namespace bulkhead::wire

@@ -1,0 +1,110 @@
+#include "fork_server.hpp"
+
+#include <bulkhead/v1/launcher.pb.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <bulkhead/transport/zmq.hpp>
+#include <bulkhead/wire/codec.hpp>
+#include <bulkhead/wire/crash_page.hpp>
+#include <bulkhead/wire/packets.hpp>
+#include <cerrno>
+#include <cstdio>
+#include <vector>
+
+namespace bulkhead::worker {
+namespace {
+
+constexpr int kSocket = wire::kLifelineFd;
+constexpr int kExitUnable = 70;
+
+// A fork copies only the thread that calls it: what another one holds or does would be lost.
+bool single_threaded() {
+#if defined(__SANITIZE_THREAD__)
+  constexpr int kAllowed = 2;  // one is the sanitizer's own, which survives a fork
+#else
+  constexpr int kAllowed = 1;
+#endif
+  DIR* const tasks = opendir("/proc/self/task");
+  if (tasks == nullptr) return false;
+  int count = 0;
+  while (const dirent* entry = readdir(tasks)) count += entry->d_name[0] != '.';
+  closedir(tasks);
+  return count <= kAllowed;
+}
+
+int answer(std::uint64_t number, pid_t pid, int error_number) {
+  v1::ForkAnswer message;
+  message.set_number(number);
+  message.set_pid(static_cast<std::uint32_t>(pid));
+  message.set_error_number(error_number);
+  // A packet of default values would have no bytes, and read as the end of the stream.
+  std::string bytes = message.SerializeAsString();
+  if (bytes.empty()) bytes.assign("\x08\x00", 2);  // number: 0
+  return wire::send_packet(kSocket, bytes, {}, 0);
+}
+
+// In the new worker: the session and the descriptors that exec starts one with. The lifeline comes
+// last, as it takes the socket's place.
+bool become_worker(std::uint64_t number, const std::vector<base::UniqueFd>& fds) {
+  const bool ready = setsid() >= 0 && dup2(fds[1].get(), STDOUT_FILENO) >= 0 &&
+                     dup2(fds[2].get(), STDERR_FILENO) >= 0 &&
+                     dup2(fds[3].get(), wire::kCrashPageFd) >= 0;
+  const int error_number = ready ? 0 : errno;
+  return answer(number, getpid(), error_number) == 0 && ready &&
+         dup2(fds[0].get(), wire::kLifelineFd) >= 0;
+}
+
+// True in the worker. Its parent ends at once, which hands it to the launcher.
+bool fork_twice(std::uint64_t number, const std::vector<base::UniqueFd>& fds) {
+  const pid_t between = fork();
+  if (between < 0) {
+    answer(number, 0, errno);
+    return false;
+  }
+  if (between > 0) {
+    while (waitpid(between, nullptr, 0) < 0 && errno == EINTR) {
+    }
+    return false;
+  }
+  const pid_t worker = fork();
+  if (worker == 0) {
+    if (!become_worker(number, fds)) _exit(kExitUnable);
+    return true;
+  }
+  if (worker < 0) answer(number, 0, errno);
+  _exit(0);
+}
+
+}  // namespace
+
+std::optional<int> serve_forks() {
+  if (!single_threaded()) return kExitUnable;
+  transport::prepare_for_forks();
+  if (answer(0, 0, 0) != 0) return kExitUnable;
+  v1::ForkRequest request;
+  std::vector<base::UniqueFd> fds;
+  for (;;) {
+    switch (wire::receive_packet(kSocket, request, fds)) {
+      case wire::Received::kClosed:
+        return 0;
+      case wire::Received::kNothing: {
+        pollfd waiting{kSocket, POLLIN, 0};
+        poll(&waiting, 1, -1);
+        continue;
+      }
+      case wire::Received::kPacket:
+        break;
+    }
+    if (fds.size() != 4) {  // the kernel drops what finds no free number here
+      answer(request.number(), 0, EMFILE);
+    } else if (fork_twice(request.number(), fds)) {
+      return std::nullopt;
+    }
+  }
+}
+
+}  // namespace bulkhead::worker
