@@ -87,6 +87,7 @@ void Coordinator::launch_lost(WorkerKey key) {
   if (found == workers_.end() || !supervisor_.is_current(key)) return;
   take_messages();
   const wire::CrashSnapshot snapshot = found->second.page.snapshot();
+  rescue_results(key, found->second);
   const WorkerEnd end = supervisor_.launch_lost(key, base::Clock::now());
   spdlog::info("worker {}.{} was not launched: {}", key.worker, key.incarnation, end.reason);
   v1::WorkerExit exit = exit_of(end, settings_.repetition);
@@ -108,6 +109,7 @@ void Coordinator::worker_exited(HostExited&& exited) {
   take_messages();  // what it said before it died is safe
   wire::CrashSnapshot snapshot = record.page.snapshot();
   snapshot.hung_job = record.hung_job;
+  rescue_results(key, record);
   const base::TimePoint now = base::Clock::now();
   const bool fruitful = snapshot.finished > 0 || !snapshot.running.empty();
   const WorkerEnd end = supervisor_.exited(key, exited.exit_code, exited.signal, fruitful, now);
@@ -156,6 +158,12 @@ void Coordinator::worker_exited(HostExited&& exited) {
   outcome_.exits.push_back(std::move(exit));
   record.lifeline.reset();
   record.page = {};
+}
+
+// What it had finished and could not get out any more is safe all the same.
+void Coordinator::rescue_results(WorkerKey key, const WorkerRecord& record) {
+  if (ending_ || dispatch_->finished() || !record.was_ready) return;
+  dispatch_->kept_results(key, wire::kept_results(*record.page.page()));
 }
 
 void Coordinator::record_loss(v1::WorkerExit& exit, WorkerKey key,

@@ -127,6 +127,7 @@ class Coordinator {
   void launch_failed(WorkerKey key, const std::string& why);
   void launch_lost(WorkerKey key);
   void worker_exited(HostExited&& exited);
+  void rescue_results(WorkerKey key, const WorkerRecord& record);
   void record_loss(v1::WorkerExit& exit, WorkerKey key, const wire::CrashSnapshot& snapshot,
                    const WorkerEnd& end);
   void send(WorkerKey key, const v1::ToWorker& message);

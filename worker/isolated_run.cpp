@@ -13,7 +13,8 @@ namespace {
 constexpr double kRoundTripSeconds = 4e-3;
 constexpr std::uint64_t kMostQueued = 1024;
 // A message costs some 50 to 100 µs of processor time, all its ends together: results of short jobs
-// share one. What waits is at risk for as long: some five jobs, and never more than 5 ms.
+// share one. What waits lies on the crash page meanwhile, except for large results: those are at
+// risk for as long, some five jobs, and never more than 5 ms.
 constexpr double kShortJobSeconds = 5e-3;
 constexpr auto kLeastGather = std::chrono::microseconds(1000);
 constexpr auto kMostGather = std::chrono::milliseconds(5);
@@ -22,7 +23,7 @@ constexpr auto kMostGather = std::chrono::milliseconds(5);
 
 IsolatedRun::IsolatedRun(const v1::Boot& boot, const program::ErasedJobs& program,
                          wire::CrashPage* page, Link& link)
-    : boot_(boot), program_(program), link_(link), runner_(boot, program, page) {}
+    : boot_(boot), program_(program), page_(*page), link_(link), runner_(boot, program, page) {}
 
 void IsolatedRun::main() { never_.receive(); }
 
@@ -148,6 +149,7 @@ void IsolatedRun::run_job(const v1::Job& job) {
       result.set_error(std::move(attempt.error));
     }
   }
+  wire::keep_result(page_, result.SerializeAsString());
   link_.send_result(std::move(result));
   ended_.fetch_add(1, std::memory_order_release);  // pairs with quiescent(): the result is queued
   link_.wake();

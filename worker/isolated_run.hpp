@@ -36,6 +36,7 @@ class IsolatedRun final : public LinkHandler {
 
   const v1::Boot& boot_;
   const program::ErasedJobs& program_;
+  wire::CrashPage& page_;
   Link& link_;
   JobRunner runner_;
 

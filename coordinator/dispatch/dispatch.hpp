@@ -61,6 +61,8 @@ class Dispatch {
   virtual void begin() = 0;
   // A message of a ready worker. An error ends that worker with the stated reason.
   virtual Result<void> message(WorkerKey key, v1::ToCoordinator&& message) = 0;
+  // What a worker that has just died kept on its crash page, before worker_lost(): any bytes.
+  virtual void kept_results(WorkerKey, const std::vector<std::string>&) {}
   // A message of an incarnation whose death was reported already.
   virtual void late_message(WorkerKey key, v1::ToCoordinator&& message) = 0;
   // A ready worker is dead. `reason` goes into the note of a job that this puts into quarantine.

@@ -93,6 +93,22 @@ Result<void> IsolatedDispatch::take_results(WorkerKey key, Worker& worker,
   return {};
 }
 
+// Most of them arrived long ago; those whose job the worker still holds did not. What threw is run
+// again anyway, and may be the trace of an earlier attempt.
+void IsolatedDispatch::kept_results(WorkerKey key, const std::vector<std::string>& encoded) {
+  Worker* worker = find(key);
+  if (worker == nullptr) return;
+  for (const std::string& bytes : encoded) {
+    v1::JobResult entry;
+    if (!entry.ParseFromString(bytes) || !entry.has_result()) continue;
+    const std::uint64_t job = entry.index();
+    if (worker->leased.erase(job) == 0) continue;
+    ++worker->received;
+    rescued_.insert(job);
+    settle(std::move(entry));
+  }
+}
+
 // One outcome of an open job.
 void IsolatedDispatch::settle(v1::JobResult&& entry) {
   const std::uint64_t job = entry.index();
@@ -154,6 +170,7 @@ void IsolatedDispatch::late_message(WorkerKey key, v1::ToCoordinator&& message) 
   if (!message.has_results()) return;
   for (v1::JobResult& entry : *message.mutable_results()->mutable_results()) {
     const std::uint64_t job = entry.index();
+    if (rescued_.erase(job) > 0) continue;
     const auto lost = lost_from_.find(job);
     const bool still_open = lost != lost_from_.end() && lost->second == key &&
                             !ledger_.is_final(job) && entry.has_result();
@@ -213,7 +230,11 @@ Loss IsolatedDispatch::worker_lost(WorkerKey key, const wire::CrashSnapshot& sna
 
 std::uint64_t IsolatedDispatch::at_risk(WorkerKey key, const wire::CrashSnapshot& snapshot) const {
   const auto found = workers_.find(key);
-  return found == workers_.end() ? 0 : less(snapshot.started, found->second.received);
+  if (found == workers_.end()) return 0;
+  const std::uint64_t received = found->second.received;
+  // Of what was kept, the ring still has the newest.
+  const std::uint64_t kept = std::min(snapshot.kept, received + wire::kKeptResults);
+  return less(snapshot.started, std::max(received, kept));
 }
 
 void IsolatedDispatch::advance() {

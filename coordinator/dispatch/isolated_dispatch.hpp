@@ -22,6 +22,7 @@ class IsolatedDispatch final : public Dispatch {
   void worker_ready(WorkerKey key) override;
   void begin() override;
   Result<void> message(WorkerKey key, v1::ToCoordinator&& message) override;
+  void kept_results(WorkerKey key, const std::vector<std::string>& encoded) override;
   void late_message(WorkerKey key, v1::ToCoordinator&& message) override;
   Loss worker_lost(WorkerKey key, const wire::CrashSnapshot& snapshot, bool blame,
                    const std::string& reason) override;
@@ -60,6 +61,7 @@ class IsolatedDispatch final : public Dispatch {
   std::size_t input_bytes_ = 0;                   // held in inputs_
   std::uint64_t all_input_bytes_ = 0;             // ever received: gives the mean size
   std::map<std::uint64_t, WorkerKey> lost_from_;  // taken back from a dead worker, not leased since
+  std::unordered_set<std::uint64_t> rescued_;     // from a crash page; may still arrive
 
   std::optional<WorkerKey> source_;
   std::uint64_t source_granted_ = 0;  // inputs that the source may have sent, counted from job 0

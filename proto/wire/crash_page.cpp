@@ -126,6 +126,7 @@ CrashSnapshot CrashPageMapping::snapshot() const {
     }
   }
   seen.finished = std::min(seen.finished, seen.started);
+  seen.kept = std::min(page.kept_count.load(std::memory_order_acquire), seen.finished);
   std::sort(seen.running.begin(), seen.running.end());
   seen.running.erase(std::unique(seen.running.begin(), seen.running.end()), seen.running.end());
 

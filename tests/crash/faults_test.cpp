@@ -49,6 +49,24 @@ TEST_F(FaultsTest, ByRateEveryModelSuffersTheSameAndDoesEveryJobOnce) {
   }
 }
 
+// Jobs so short that their results gather before they are sent: none of them is lost with its
+// worker, not even where no handler runs.
+TEST_F(FaultsTest, AFinishedResultOutlivesItsWorker) {
+  for (const std::string kind : {"segv", "kill"}) {
+    const Outcome outcome =
+        bulkhead({"run", "primes", "--set", "up-to=3000000", "--set", "jobs=3000", "--model",
+                  "processes", "--workers", "2", "--fault", kind + "@rate=0.005", "--json", "-"});
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+    const Json all = report(outcome);
+    const Json& one = model(all, "processes");
+    EXPECT_EQ(one.at("jobs").at("done"), 3000) << kind;
+    EXPECT_GE(one.at("crashes"), 5) << kind;
+    EXPECT_EQ(one.at("jobs").at("results_lost"), 0) << kind;
+    EXPECT_EQ(one.at("jobs").at("duplicates"), 0) << kind;
+    EXPECT_EQ(one.at("jobs").at("retried"), one.at("jobs").at("lost_in_flight")) << kind;
+  }
+}
+
 TEST_F(FaultsTest, AJobThatTakesTooLongIsNamedAlsoWhileItSleeps) {
   // 20 jobs of a microsecond, and the one that is struck sleeps for ever, parked or in its slot.
   const Outcome outcome =

@@ -8,18 +8,22 @@
 #include <bulkhead/base/error.hpp>
 #include <bulkhead/base/unique_fd.hpp>
 #include <cstdint>
+#include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 namespace bulkhead::wire {
 
-inline constexpr std::uint32_t kCrashPageVersion = 2;
+inline constexpr std::uint32_t kCrashPageVersion = 3;
 inline constexpr std::size_t kMaxSlots = 1024;  // processors, or threads, of one worker
 // Jobs at once where each has a thread; the other slots are for tasks that jobs start themselves.
 inline constexpr std::uint32_t kMaxThreads = 1000;
 inline constexpr std::size_t kMaxFaults = 64;  // planned faults of one run
 inline constexpr std::size_t kMaxFired = 512;  // faults by rate that one worker remembers
 inline constexpr std::size_t kMaxFrames = 64;
+inline constexpr std::size_t kKeptResults = 256;
+inline constexpr std::size_t kKeptBytes = 504;  // of one encoded JobResult
 
 // Job numbers that are not jobs. Real jobs count from 0.
 inline constexpr std::uint64_t kNoJob = ~std::uint64_t{0};
@@ -33,6 +37,13 @@ struct alignas(64) CrashSlot {
   std::atomic<std::uint64_t> started{0};      // jobs begun here
   std::atomic<std::uint64_t> finished{0};     // jobs ended here (perhaps begun elsewhere)
   std::atomic<std::uint64_t> checkpoints{0};  // scheduling points passed: progress
+};
+
+// A result that its worker may not have got out when it dies. See keep_result().
+struct alignas(512) KeptResult {
+  std::atomic<std::uint32_t> busy{0};
+  std::atomic<std::uint32_t> size{0};  // 0: nothing whole is here
+  std::array<char, kKeptBytes> bytes{};
 };
 
 struct CrashPage {
@@ -67,6 +78,10 @@ struct CrashPage {
   std::array<std::atomic<std::uint64_t>, kMaxFired> fired_jobs{};
   std::atomic<std::uint64_t> exit_job{kNoJob};     // called exit()
   std::atomic<std::uint64_t> overdue_job{kNoJob};  // has run for longer than a job may
+
+  std::atomic<std::uint64_t> kept_next{0};
+  std::atomic<std::uint64_t> kept_count{0};
+  std::array<KeptResult, kKeptResults> kept{};  // the last ones: a ring
 };
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
 
@@ -82,6 +97,7 @@ struct CrashSnapshot {
   std::uint64_t started = 0;
   std::uint64_t finished = 0;  // never more than started
   std::uint64_t checkpoints = 0;
+  std::uint64_t kept = 0;              // results ever kept, never more than finished
   std::vector<std::uint64_t> running;  // jobs in slots: real and pseudo, no kNoJob, no duplicates
   std::vector<SlotProgress> slots;     // the same, slot by slot
   std::int64_t fault_stamp_ns = 0;
@@ -111,6 +127,13 @@ struct CrashSnapshot {
     return exit_job;
   }
 };
+
+// A copy of an encoded JobResult, so that it outlives the worker wherever it was on its way: in a
+// batch that gathered, in a socket. The newest kKeptResults are there; one of more than kKeptBytes
+// is not kept. Any thread of the worker; wait-free.
+void keep_result(CrashPage& page, std::string_view encoded);
+// What a dead worker kept, whole results only, in no order. Not trusted: any bytes.
+std::vector<std::string> kept_results(const CrashPage& page);
 
 // Owns the mapping (not the descriptor). Movable.
 class CrashPageMapping {

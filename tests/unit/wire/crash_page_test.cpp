@@ -39,7 +39,7 @@ TEST(CrashPageTest, ANewPageIsEmpty) {
 
 // The layout that proto/README.md promises to workers in other languages.
 static_assert(std::is_standard_layout_v<CrashPage>);
-static_assert(sizeof(CrashPage) == 70656 && sizeof(CrashSlot) == 64);
+static_assert(sizeof(CrashPage) == 201728 && sizeof(CrashSlot) == 64);
 static_assert(offsetof(CrashPage, fault_stamp_ns) == 8 && offsetof(CrashPage, fired) == 16);
 static_assert(offsetof(CrashPage, fatal) == 320 && offsetof(CrashPage, slot) == 960);
 static_assert(offsetof(CrashPage::Fatal, job) == 32 && offsetof(CrashPage::Fatal, frames) == 64);
@@ -47,6 +47,8 @@ static_assert(offsetof(CrashPage::Fatal, job) == 32 && offsetof(CrashPage::Fatal
 static_assert(offsetof(CrashPage::Fatal, stack_overflow) == 576);
 static_assert(offsetof(CrashPage, fired_jobs) == 66504);
 static_assert(offsetof(CrashPage, exit_job) == 70600 && offsetof(CrashPage, overdue_job) == 70608);
+static_assert(offsetof(CrashPage, kept_next) == 70616 && offsetof(CrashPage, kept) == 70656);
+static_assert(sizeof(KeptResult) == 512 && offsetof(KeptResult, bytes) == 8);
 
 TEST(CrashPageTest, TellsWhoHungWhoLeftAndWhichJobsWereStruck) {
   const CrashPageMapping mapping = created();
