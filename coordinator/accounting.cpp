@@ -5,8 +5,10 @@
 
 #include <algorithm>
 #include <bulkhead/wire/text.hpp>
+#include <csignal>
 #include <utility>
 
+#include "cli/values.hpp"
 #include "coordinator.hpp"
 
 namespace bulkhead::coordinator {
@@ -74,7 +76,22 @@ void set_usage(const Usage& workers, const Usage& before, v1::Repetition& repeti
   if (workers.peak_rss_bytes > 0) repetition.set_peak_rss_bytes(workers.peak_rss_bytes);
 }
 
+std::string group_name(WorkerKey key) { return fmt::format("{}.{}", key.worker, key.incarnation); }
+
 }  // namespace
+
+void Coordinator::worker_launched(WorkerKey key, pid_t pid) {
+  const auto record = workers_.find(key);
+  if (record != workers_.end()) record->second.pid = pid;
+  // Where it fails the watch still holds the limit.
+  const bool limited = groups_ && groups_->add(group_name(key), pid);
+  if (record != workers_.end()) record->second.limited_by_kernel = limited;
+  supervisor_.launched(key, base::Clock::now());
+}
+
+std::string Coordinator::memory_reason() const {
+  return fmt::format("went beyond its {} of memory", format_size(settings_.memory_limit));
+}
 
 void Coordinator::launch_failed(WorkerKey key, const std::string& why) {
   const WorkerEnd end = supervisor_.launch_failed(key, why, base::Clock::now());
@@ -111,6 +128,12 @@ void Coordinator::worker_exited(HostExited&& exited) {
   snapshot.hung_job = record.hung_job;
   rescue_results(key, record);
   const base::TimePoint now = base::Clock::now();
+  if (groups_) {
+    // The kernel's killer leaves no other trace than a SIGKILL.
+    if (exited.signal == SIGKILL && groups_->struck(group_name(key)))
+      supervisor_.condemn_crash(key, "limit", memory_reason());
+    groups_->remove(group_name(key));
+  }
   const bool fruitful = snapshot.finished > 0 || !snapshot.running.empty();
   const WorkerEnd end = supervisor_.exited(key, exited.exit_code, exited.signal, fruitful, now);
 

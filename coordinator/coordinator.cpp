@@ -63,7 +63,10 @@ Coordinator::Coordinator(const Environment& environment, const RunSettings& sett
   if (settings.job_timeout) {
     watch_every(std::max<base::Duration>(*settings.job_timeout / 4, std::chrono::milliseconds(1)));
   }
-  if (settings.memory_limit > 0) watch_every(kWeighEvery);
+  if (settings.memory_limit > 0) {
+    groups_ = WorkerGroups::open(settings.memory_limit);
+    watch_every(kWeighEvery);
+  }
   const DispatchSettings dispatch = dispatch_settings(environment, settings);
   if (is_isolated(settings.model)) {
     dispatch_ = std::make_unique<IsolatedDispatch>(dispatch);
@@ -145,10 +148,7 @@ void Coordinator::take_messages() {
 void Coordinator::take_host_events() {
   for (HostEvent& event : environment_.host.take_events()) {
     if (const auto* launched = std::get_if<HostLaunched>(&event)) {
-      if (const auto record = workers_.find(launched->key); record != workers_.end()) {
-        record->second.pid = launched->pid;
-      }
-      supervisor_.launched(launched->key, base::Clock::now());
+      worker_launched(launched->key, launched->pid);
     } else if (const auto* failed = std::get_if<HostLaunchFailed>(&event)) {
       if (failed->error.code == Code::kUnavailable) {
         launch_lost(failed->key);
@@ -217,13 +217,11 @@ void Coordinator::watch_workers() {
   watched_at_ = now;
   if (stall_watch_) stall_watch_->begin_round(now);
   for (const WorkerKey& key : supervisor_.ready()) {
-    if (settings_.memory_limit > 0) {
+    if (settings_.memory_limit > 0 && !workers_.at(key).limited_by_kernel) {
       const double resident = environment_.host.resident_bytes(key).value_or(0);
       if (resident > static_cast<double>(settings_.memory_limit)) {
         workers_.at(key).marked_at = now;
-        supervisor_.condemn_crash(
-            key, "limit",
-            fmt::format("went beyond its {} of memory", format_size(settings_.memory_limit)));
+        supervisor_.condemn_crash(key, "limit", memory_reason());
         continue;
       }
     }

@@ -21,6 +21,7 @@
 
 #include "dispatch/dispatch.hpp"
 #include "host/host.hpp"
+#include "host/memory_cgroup.hpp"
 #include "interrupts.hpp"
 #include "report/histogram.hpp"
 #include "supervise/stall_watch.hpp"
@@ -102,6 +103,7 @@ class Coordinator {
     std::string token;
     pid_t pid = 0;  // once the launcher has told
     bool was_ready = false;
+    bool limited_by_kernel = false;            // in a memory cgroup of its own
     std::optional<base::TimePoint> marked_at;  // its crash handler spoke, or we found it hung
     std::uint64_t hung_job = wire::kNoJob;
     std::optional<double> pss_bytes;  // when the answer came
@@ -119,10 +121,12 @@ class Coordinator {
   void perform_actions();
 
   void note_crash_marks();
+  std::string memory_reason() const;
   void condemn_hung(WorkerKey key, std::uint64_t job, const std::string& why, base::TimePoint now);
   void end_cut_links();
   void take_message(const transport::Message& message);
   void take_hello(WorkerKey key, const v1::Hello& hello);
+  void worker_launched(WorkerKey key, pid_t pid);
   void launch(WorkerKey key);
   void launch_failed(WorkerKey key, const std::string& why);
   void launch_lost(WorkerKey key);
@@ -150,6 +154,7 @@ class Coordinator {
   std::optional<base::TimePoint> ready_at_;
   std::optional<base::TimePoint> ended_at_;
   base::TimePoint progress_at_;
+  std::unique_ptr<WorkerGroups> groups_;  // where there is a memory limit, and they can be made
   std::optional<StallWatch> stall_watch_;
   std::optional<base::Duration> watch_period_;  // nothing to watch for: none
   base::TimePoint watched_at_;

@@ -26,6 +26,7 @@
 #include "cli/doctor.hpp"
 #include "cli/options.hpp"
 #include "cli/values.hpp"
+#include "host/memory_cgroup.hpp"
 #include "host/run_directory.hpp"
 
 namespace bulkhead::coordinator {
@@ -158,44 +159,6 @@ std::string first_line(const std::string& path) {
   std::string line;
   std::getline(file, line);
   return line;
-}
-
-// Where this process's memory cgroup is mounted: version 1 has a hierarchy for memory, version 2
-// has one for all. Empty when there is none.
-struct MemoryCgroup {
-  std::string directory;
-  const char* limit_file = "";
-};
-
-MemoryCgroup own_memory_cgroup() {
-  std::ifstream mounts("/proc/self/mountinfo");
-  std::string unified;
-  std::string memory;
-  for (std::string line; std::getline(mounts, line);) {
-    // "36 35 98:0 /root /mount options… - type source super-options"
-    const std::size_t dash = line.find(" - ");
-    if (dash == std::string::npos) continue;
-    const std::vector<std::string> left = split(line.substr(0, dash), ' ');
-    const std::vector<std::string> right = split(line.substr(dash + 3), ' ');
-    if (left.size() < 5 || right.size() < 3) continue;
-    if (right[0] == "cgroup2") unified = left[4];
-    for (const std::string& option : split(right[2], ',')) {
-      if (right[0] == "cgroup" && option == "memory") memory = left[4];
-    }
-  }
-  std::ifstream groups("/proc/self/cgroup");
-  for (std::string line; std::getline(groups, line);) {
-    const std::vector<std::string> parts = split(line, ':');  // "4:memory:/path", "0::/path"
-    if (parts.size() < 3) continue;
-    const std::string path = line.substr(parts[0].size() + parts[1].size() + 2);
-    for (const std::string& controller : split(parts[1], ',')) {
-      if (controller == "memory" && !memory.empty())
-        return {memory + path, "memory.limit_in_bytes"};
-    }
-    if (parts[0] == "0" && memory.empty() && !unified.empty())
-      return {unified + path, "memory.max"};
-  }
-  return {};
 }
 
 Outcome try_memory_cgroup(std::string& directory) {
