@@ -81,9 +81,11 @@ std::string place(const char* file, int line) {
   return std::string(name) + (line > 0 ? ":" + std::to_string(line) : "");
 }
 
-// The compilation unit at an address. Compilers that write no table of addresses make us ask each.
+// The compilation unit at an address. Some compilers (clang) write no table of addresses: the table
+// then gives a neighbour, or nothing, and each unit has to be asked.
 Dwarf_Die* unit_at(Dwfl_Module* module, Dwarf_Addr address, Dwarf_Addr* bias) {
-  if (Dwarf_Die* const unit = dwfl_module_addrdie(module, address, bias)) return unit;
+  Dwarf_Die* const likely = dwfl_module_addrdie(module, address, bias);
+  if (likely != nullptr && dwarf_haspc(likely, address - *bias) > 0) return likely;
   for (Dwarf_Die* unit = dwfl_module_nextcu(module, nullptr, bias); unit != nullptr;
        unit = dwfl_module_nextcu(module, unit, bias)) {
     if (dwarf_haspc(unit, address - *bias) > 0) return unit;
