@@ -238,8 +238,12 @@ class Comparison {
   void name_crashes(v1::RunReport& report) {
     CrashTraces& kept = environment_.traces;
     if (kept.question().stacks_size() == 0) return;
-    kept.take(ask_symboliser(environment_.host, environment_.interrupts, environment_.run_directory,
-                             kept.question()));
+    if (environment_.interrupts.count() > 1) {
+      kept.take(fail(Code::kUnavailable, "the command was interrupted twice"));
+    } else {
+      kept.take(ask_symboliser(environment_.host, environment_.interrupts,
+                               environment_.run_directory, kept.question()));
+    }
     for (std::size_t row = 0; row < rows_.size(); ++row) {
       v1::ModelReport& model = *report.mutable_models(static_cast<int>(row));
       for (std::size_t i = 0; i < traces_[row].size(); ++i) {

@@ -47,7 +47,7 @@ void keep_page() {
   }
 }
 
-void lie_and_die() {
+void lie_and_die(std::uint64_t job) {
   const char* const seed = std::getenv("BULKHEAD_TEST_SEED");
   std::mt19937_64 random(seed == nullptr ? 1 : std::strtoull(seed, nullptr, 10));
   // Some words are nonsense, some lie in the code that is told, some in the stack that is told.
@@ -65,6 +65,7 @@ void lie_and_die() {
     }
   };
   wire::CrashPage& page = *kept_page->page();
+  page.fatal.job = job;
   page.fatal.signal = SIGSEGV;
   page.fatal.si_code = SEGV_MAPERR;
   page.fatal.instruction = word();

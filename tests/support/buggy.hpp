@@ -1,6 +1,8 @@
 // Bugs for a job to have, and a crash page that lies.
 #pragma once
 
+#include <cstdint>
+
 namespace bulkhead::test {
 
 // Writes through a null pointer three functions deep: outermost(), middle(), innermost().
@@ -12,8 +14,8 @@ void call_nothing();
 
 // Before worker_main(): keeps the crash page at hand for lie_and_die().
 void keep_page();
-// Fills the evidence of a crash with what a generator says that BULKHEAD_TEST_SEED seeds, then dies
-// by SIGKILL.
-void lie_and_die();
+// Blames the job and fills the other evidence of a crash with what a generator says that
+// BULKHEAD_TEST_SEED seeds; then dies by SIGKILL.
+void lie_and_die(std::uint64_t job);
 
 }  // namespace bulkhead::test

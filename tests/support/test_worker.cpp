@@ -94,7 +94,7 @@ struct Napper {
     if (bad_ == "null") bulkhead::test::outermost();
     if (bad_ == "thread") bulkhead::test::crash_on_own_thread();
     if (bad_ == "nothing") bulkhead::test::call_nothing();
-    if (bad_ == "lies") bulkhead::test::lie_and_die();
+    if (bad_ == "lies") bulkhead::test::lie_and_die(bad_job_);
     if (bad_ == "throw") throw std::runtime_error("job says \x1b[31mno\xff");
     if (bad_ == "stranger") bulkhead::test::be_a_stranger();
     if (bad_ == "fork") {

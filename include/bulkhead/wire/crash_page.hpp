@@ -92,7 +92,8 @@ struct CrashPage {
     std::uint64_t address = 0;                             // of the first byte that was copied
     std::uint64_t size = 0;                                // bytes copied
     std::array<std::uint64_t, kMaxRegisters> registers{};  // in the order of DWARF
-    std::array<unsigned char, kMaxStackBytes> bytes{};
+    // Not initialised, for a new memfd is zero: nobody touches these pages in vain.
+    std::array<unsigned char, kMaxStackBytes> bytes;
   } stack;
 };
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
