@@ -125,7 +125,9 @@ TEST_F(BacktraceTest, ASignalFromOutsideTellsNothingOfWhere) {
   const Outcome outcome = bulkhead({"run", "napper", "--worker", kTestWorker, "--set", "us=20000",
                                     "--fault", "segv@worker=1,after=20ms", "--json", "-"});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
-  for (const Json& exit : model(report(outcome), "parallel").at("exits")) {
+  const Json all = report(outcome);
+  EXPECT_EQ(model(all, "parallel").at("crashes"), 1);
+  for (const Json& exit : model(all, "parallel").at("exits")) {
     if (exit.at("verdict") != "signalled") continue;
     EXPECT_TRUE(exit.at("backtrace").empty()) << exit;
     EXPECT_NE(exit.at("backtrace_note").get<std::string>().find("sent by a process"),
