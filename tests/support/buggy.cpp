@@ -3,12 +3,12 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <bulkhead/wire/codec.hpp>
 #include <bulkhead/wire/crash_page.hpp>
 #include <cstdlib>
 #include <cstring>
-#include <memory>
+#include <fstream>
 #include <random>
+#include <string>
 #include <thread>
 
 namespace bulkhead::test {
@@ -38,14 +38,18 @@ __attribute__((noinline)) void call_nothing() {
 }
 
 namespace {
-std::unique_ptr<wire::CrashPageMapping> kept_page;
+
+// As this worker has mapped it.
+wire::CrashPage* own_page() {
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) {
+    if (line.find("memfd:bulkhead-crash-page") == std::string::npos) continue;
+    return reinterpret_cast<wire::CrashPage*>(std::stoull(line, nullptr, 16));
+  }
+  abort();
 }
 
-void keep_page() {
-  if (auto page = wire::CrashPageMapping::attach(wire::kCrashPageFd)) {
-    kept_page = std::make_unique<wire::CrashPageMapping>(std::move(*page));
-  }
-}
+}  // namespace
 
 void lie_and_die(std::uint64_t job) {
   const char* const seed = std::getenv("BULKHEAD_TEST_SEED");
@@ -64,7 +68,7 @@ void lie_and_die(std::uint64_t job) {
         return reinterpret_cast<std::uint64_t>(&outermost) + random() % 0x40000 - 0x20000;
     }
   };
-  wire::CrashPage& page = *kept_page->page();
+  wire::CrashPage& page = *own_page();
   page.fatal.job = job;
   page.fatal.signal = SIGSEGV;
   page.fatal.si_code = SEGV_MAPERR;

@@ -12,8 +12,6 @@ void crash_on_own_thread();
 // Calls a function through a null pointer.
 void call_nothing();
 
-// Before worker_main(): keeps the crash page at hand for lie_and_die().
-void keep_page();
 // Blames the job and fills the other evidence of a crash with what a generator says that
 // BULKHEAD_TEST_SEED seeds; then dies by SIGKILL.
 void lie_and_die(std::uint64_t job);

@@ -194,7 +194,6 @@ int main(int argc, char** argv) {
   }
   // And one that dies at every start.
   if (std::getenv("BULKHEAD_TEST_DIE") != nullptr && argc == 1) abort();
-  if (argc == 1) bulkhead::test::keep_page();
   if (argc == 1) bulkhead::test::look_at_boot();
   return bulkhead::worker::worker_main(argc, argv);
 }
