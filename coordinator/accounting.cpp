@@ -96,7 +96,12 @@ std::string Coordinator::memory_reason() const {
 void Coordinator::launch_failed(WorkerKey key, const std::string& why) {
   const WorkerEnd end = supervisor_.launch_failed(key, why, base::Clock::now());
   spdlog::warn("worker {}.{} was not launched: {}", key.worker, key.incarnation, why);
-  outcome_.exits.push_back(exit_of(end, settings_.repetition));
+  keep_exit(exit_of(end, settings_.repetition));
+}
+
+void Coordinator::keep_exit(v1::WorkerExit&& exit, TraceRef trace) {
+  outcome_.exits.push_back(std::move(exit));
+  outcome_.traces.push_back(std::move(trace));
 }
 
 void Coordinator::launch_lost(WorkerKey key) {
@@ -113,7 +118,7 @@ void Coordinator::launch_lost(WorkerKey key) {
   } else {
     record_loss(exit, key, snapshot, end);
   }
-  outcome_.exits.push_back(std::move(exit));
+  keep_exit(std::move(exit));
   found->second.lifeline.reset();
   found->second.page = {};
 }
@@ -178,9 +183,14 @@ void Coordinator::worker_exited(HostExited&& exited) {
     awaiting_recovery_[key.worker] = outcome_.exits.size();
     died_at_[key.worker] = died;
   }
-  outcome_.exits.push_back(std::move(exit));
+  TraceRef trace;
+  if (end.is_crash && snapshot.has_fatal) {
+    trace = environment_.traces.add(record.modules, snapshot.fatal, exit);
+  }
+  keep_exit(std::move(exit), std::move(trace));
   record.lifeline.reset();
   record.page = {};
+  record.modules = {};
 }
 
 // What it had finished and could not get out any more is safe all the same.

@@ -16,6 +16,7 @@
 
 #include "cli/doctor.hpp"
 #include "coordinator.hpp"
+#include "evidence/symboliser.hpp"
 #include "host/local_host.hpp"
 #include "host/processes.hpp"
 #include "host/run_directory.hpp"
@@ -93,7 +94,8 @@ v1::ModelReport model_report(const RunSettings& settings) {
 }
 
 // Adds one repetition to what is known of its model.
-void add_outcome(v1::ModelReport& model, RunOutcome&& outcome, std::vector<double>& fired) {
+void add_outcome(v1::ModelReport& model, RunOutcome&& outcome, std::vector<double>& fired,
+                 std::vector<TraceRef>& traces) {
   model.set_ran(model.ran() || outcome.began);
   if (!outcome.reason.empty() && model.reason().empty()) model.set_reason(outcome.reason);
   if (outcome.interrupted) model.set_interrupted(true);
@@ -110,6 +112,7 @@ void add_outcome(v1::ModelReport& model, RunOutcome&& outcome, std::vector<doubl
   if (model.has_work_lost_seconds()) {
     model.set_work_lost_seconds(model.work_lost_seconds() + outcome.work_lost_seconds);
   }
+  traces.insert(traces.end(), outcome.traces.begin(), outcome.traces.end());
   for (std::size_t i = 0; i < fired.size(); ++i) fired[i] += static_cast<double>(outcome.fired[i]);
   *model.add_repetitions() = std::move(outcome.repetition);
 }
@@ -165,6 +168,7 @@ class Comparison {
           {model, options.aa_settings.empty() ? kSameAgain : kAnotherSetting, second_settings});
     }
     service_.resize(rows_.size());
+    traces_.resize(rows_.size());
     fired_.assign(rows_.size(), std::vector<double>(options.faults.size(), 0));
   }
 
@@ -226,10 +230,30 @@ class Comparison {
     // An interrupted warm-up is all that there is to show.
     if (repetition == 0 && !outcome.interrupted) return;
     service_[index].merge(outcome.service);
-    add_outcome(*report.mutable_models(static_cast<int>(index)), std::move(outcome), fired_[index]);
+    add_outcome(*report.mutable_models(static_cast<int>(index)), std::move(outcome), fired_[index],
+                traces_[index]);
+  }
+
+  // Names for what the crash handlers left: now that every run is over.
+  void name_crashes(v1::RunReport& report) {
+    CrashTraces& kept = environment_.traces;
+    if (kept.question().stacks_size() == 0) return;
+    if (environment_.interrupts.count() > 1) {
+      kept.take(fail(Code::kUnavailable, "the command was interrupted twice"));
+    } else {
+      kept.take(ask_symboliser(environment_.host, environment_.interrupts,
+                               environment_.run_directory, kept.question()));
+    }
+    for (std::size_t row = 0; row < rows_.size(); ++row) {
+      v1::ModelReport& model = *report.mutable_models(static_cast<int>(row));
+      for (std::size_t i = 0; i < traces_[row].size(); ++i) {
+        kept.complete(traces_[row][i], *model.mutable_exits(static_cast<int>(i)));
+      }
+    }
   }
 
   void finish(v1::RunReport& report) {
+    name_crashes(report);
     for (int i = 0; i < report.models_size(); ++i) {
       const v1::ModelReport& model = report.models(i);
       for (std::size_t f = 0; f < options_.faults.size(); ++f) {
@@ -263,6 +287,7 @@ class Comparison {
   Progress progress_;
   std::vector<Histogram> service_;
   std::vector<std::vector<double>> fired_;
+  std::vector<std::vector<TraceRef>> traces_;  // row by row, one for each of its exits
   OutputFiles files_;
 };
 
@@ -341,8 +366,9 @@ int execute(const Options& options) {
   auto router = transport::Router::bind({directory->path(), socket_name}, {}, admission(options));
   if (!router) return complain(kExitEnvironment, router.error().text);
 
+  CrashTraces traces;
   Comparison comparison(options, subject, *second_settings,
-                        {**host, **router, interrupts, directory->path(), socket_name});
+                        {**host, **router, interrupts, traces, directory->path(), socket_name});
   const v1::RunReport report = comparison.run();
   const int code = static_cast<int>(report.exit().code());
   tl::expected<void, Stop> placed;

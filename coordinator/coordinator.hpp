@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "dispatch/dispatch.hpp"
+#include "evidence/crash_traces.hpp"
 #include "host/host.hpp"
 #include "host/memory_cgroup.hpp"
 #include "interrupts.hpp"
@@ -34,6 +35,7 @@ struct Environment {
   Host& host;
   transport::Router& router;
   Interrupts& interrupts;
+  CrashTraces& traces;
   std::string run_directory;
   std::string socket_name;
 };
@@ -72,6 +74,7 @@ struct RunOutcome {
   bool began = false;  // its workers were ready
   bool interrupted = false;
   std::vector<v1::WorkerExit> exits;
+  std::vector<TraceRef> traces;      // one for each exit
   std::vector<std::uint64_t> fired;  // per fault
   // By setting: what a complete run was to write, in the run directory. Removing it is the caller's
   // business.
@@ -107,6 +110,7 @@ class Coordinator {
     std::optional<base::TimePoint> marked_at;  // its crash handler spoke, or we found it hung
     std::uint64_t hung_job = wire::kNoJob;
     std::optional<double> pss_bytes;  // when the answer came
+    std::vector<v1::Module> modules;  // as it told, until it ends
   };
 
   // The steps of the loop, in their order.
@@ -132,6 +136,7 @@ class Coordinator {
   void launch_lost(WorkerKey key);
   void worker_exited(HostExited&& exited);
   void rescue_results(WorkerKey key, const WorkerRecord& record);
+  void keep_exit(v1::WorkerExit&& exit, TraceRef trace = {});
   void record_loss(v1::WorkerExit& exit, WorkerKey key, const wire::CrashSnapshot& snapshot,
                    const WorkerEnd& end);
   void send(WorkerKey key, const v1::ToWorker& message);

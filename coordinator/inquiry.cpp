@@ -2,18 +2,18 @@
 
 #include <fmt/format.h>
 #include <google/protobuf/util/json_util.h>
-#include <poll.h>
 
 #include <bulkhead/wire/codec.hpp>
 #include <bulkhead/wire/text.hpp>
 #include <cmath>
 #include <utility>
 
+#include "errand.hpp"
+
 namespace bulkhead::coordinator {
 namespace {
 
 constexpr auto kDeadline = std::chrono::seconds(20);
-constexpr int kAttempts = 3;
 
 template <class Message>
 bool parse(const std::string& json, Message& message) {
@@ -29,53 +29,17 @@ tl::unexpected<Stop> Inquiry::refuse(const std::string& text) const {
                                                            wire::printable(executable_), text)});
 }
 
-Result<void> Inquiry::launch(const std::string& flag) {
-  ++key_.incarnation;
-  LaunchSpec spec;
-  spec.key = key_;
-  spec.executable = executable_;
-  spec.arguments = {flag};
-  spec.capture_stdout = true;
-  return host_.launch(std::move(spec));
-}
-
 // What it printed. `what` completes "did not …".
 tl::expected<std::string, Stop> Inquiry::ask(const std::string& flag, const std::string& what) {
-  if (auto launched = launch(flag); !launched) {
-    return refuse("can't be launched: " + launched.error().text);
+  ErrandEnd end = run_errand(
+      host_, interrupts_, {.executable = executable_, .arguments = {flag}, .deadline = kDeadline});
+  if (end.interrupted) return tl::unexpected(Stop{128 + interrupts_.first_signal(), {}});
+  if (!end.launched) return refuse(end.failure);
+  if (end.late) return refuse(fmt::format("did not {} in time; is it a bulkhead worker?", what));
+  if (!end.failure.empty()) {
+    return refuse(fmt::format("did not {} (it {}); is it a bulkhead worker?", what, end.failure));
   }
-  const base::TimePoint deadline = base::Clock::now() + kDeadline;
-  bool late = false;
-  int kills = 0;
-  for (;;) {
-    for (HostEvent& event : host_.take_events()) {
-      if (const auto* failed = std::get_if<HostLaunchFailed>(&event)) {
-        const bool again = failed->error.code == Code::kUnavailable && !late;
-        if (again && launch(flag)) continue;  // its launcher died meanwhile
-        return refuse(fmt::format("can't be launched: {}", failed->error.text));
-      }
-      auto* exited = std::get_if<HostExited>(&event);
-      if (exited == nullptr) continue;
-      if (interrupts_.count() > 0) {
-        return tl::unexpected(Stop{128 + interrupts_.first_signal(), {}});
-      }
-      if (late) return refuse(fmt::format("did not {} in time; is it a bulkhead worker?", what));
-      // Killed, perhaps by a stranger: it is asked again, as a worker would be started again.
-      if (!exited->exit_code && ++kills < kAttempts && launch(flag)) continue;
-      if (exited->exit_code != 0) {
-        return refuse(fmt::format("did not {} (it ended with {} {}); is it a bulkhead worker?",
-                                  what, exited->signal ? "signal" : "code",
-                                  exited->signal.value_or(exited->exit_code.value_or(-1))));
-      }
-      return std::move(exited->output);
-    }
-    if (interrupts_.poll() > 0 || (!late && base::Clock::now() > deadline)) {
-      late = true;
-      host_.kill_group(key_);
-    }
-    pollfd waits[] = {{host_.event_fd(), POLLIN, 0}, {interrupts_.fd(), POLLIN, 0}};
-    ::poll(waits, 2, 100);
-  }
+  return std::move(end.output);
 }
 
 tl::expected<v1::WorkerDescription, Stop> Inquiry::describe() {

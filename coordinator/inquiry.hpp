@@ -27,13 +27,11 @@ class Inquiry {
 
  private:
   tl::unexpected<Stop> refuse(const std::string& text) const;
-  Result<void> launch(const std::string& flag);
   tl::expected<std::string, Stop> ask(const std::string& flag, const std::string& what);
 
   Host& host_;
   Interrupts& interrupts_;
   const std::string executable_;
-  WorkerKey key_;  // worker 0 is in no run; a new incarnation each time
 };
 
 }  // namespace bulkhead::coordinator

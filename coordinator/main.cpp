@@ -10,6 +10,7 @@
 
 #include "cli/options.hpp"
 #include "compare.hpp"
+#include "evidence/symbols.hpp"
 #include "host/local_host.hpp"
 
 namespace {
@@ -29,6 +30,9 @@ int main(int argc, char** argv) {
   namespace coordinator = bulkhead::coordinator;
   if (argc > 1 && std::string_view(argv[1]) == "__launcher") {
     return coordinator::launcher_main(argc, argv);
+  }
+  if (argc > 1 && std::string_view(argv[1]) == "__symbols") {
+    return coordinator::symbols_main(argc, argv);
   }
   try {
     start_logging();

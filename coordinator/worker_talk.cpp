@@ -135,6 +135,7 @@ void Coordinator::take_hello(WorkerKey key, const v1::Hello& hello) {
   const base::TimePoint now = base::Clock::now();
   if (!supervisor_.hello(key, now)) return reject(v1::CODE_UNAVAILABLE, "not expected any more");
   record.was_ready = true;
+  record.modules = checked_modules(hello);
   answer.mutable_welcome();
   send(key, answer);
   dispatch_->worker_ready(key);

@@ -1,14 +1,17 @@
-// Everything reached from on_fatal_signal is async-signal-safe: stores to the page, no allocation,
-// no lock, no stdio. Thread-locals it reads have constant initialisers.
+// Everything reached from on_fatal_signal is async-signal-safe: stores to the page and system
+// calls, no allocation, no lock, no stdio. Thread-locals it reads have constant initialisers.
 #include "crash_handler.hpp"
 
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <ucontext.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <bulkhead/base/check.hpp>
 #include <bulkhead/base/clock.hpp>
 #include <bulkhead/sched/scheduler.hpp>
@@ -16,6 +19,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <ctime>
+#include <iterator>
 #include <utility>
 
 namespace bulkhead::worker {
@@ -33,20 +37,47 @@ thread_local constinit std::uintptr_t t_stack_high = 0;
 struct Registers {
   std::uintptr_t instruction = 0;
   std::uintptr_t frame = 0;
+  std::uintptr_t stack = 0;
+  // All of them, numbered as in DWARF.
+  std::uint32_t count = 0;
+  std::uint64_t all[wire::kMaxRegisters] = {};
 };
 
 Registers registers_of(const void* context) {
-  const auto* registers = static_cast<const ucontext_t*>(context);
+  const auto& machine = static_cast<const ucontext_t*>(context)->uc_mcontext;
+  Registers result;
 #if defined(__x86_64__)
-  return {static_cast<std::uintptr_t>(registers->uc_mcontext.gregs[REG_RIP]),
-          static_cast<std::uintptr_t>(registers->uc_mcontext.gregs[REG_RBP])};
+  constexpr int kOrder[] = {REG_RAX, REG_RDX, REG_RCX, REG_RBX, REG_RSI, REG_RDI,
+                            REG_RBP, REG_RSP, REG_R8,  REG_R9,  REG_R10, REG_R11,
+                            REG_R12, REG_R13, REG_R14, REG_R15, REG_RIP};
+  for (const int number : kOrder) {
+    result.all[result.count++] = static_cast<std::uint64_t>(machine.gregs[number]);
+  }
+  result.instruction = result.all[16];
+  result.frame = result.all[6];
+  result.stack = result.all[7];
 #elif defined(__aarch64__)
-  return {static_cast<std::uintptr_t>(registers->uc_mcontext.pc),
-          static_cast<std::uintptr_t>(registers->uc_mcontext.regs[29])};
+  for (const auto value : machine.regs) result.all[result.count++] = value;
+  result.all[result.count++] = machine.sp;
+  result.instruction = machine.pc;
+  result.frame = machine.regs[29];
+  result.stack = machine.sp;
 #else
-  static_cast<void>(registers);
-  return {};
+  static_cast<void>(machine);
 #endif
+  return result;
+}
+
+// The stack that a goroutine or thread of ours runs on, without its guard; {0, 0}: unknown.
+struct Bounds {
+  std::uintptr_t low = 0;
+  std::uintptr_t high = 0;
+};
+
+Bounds stack_bounds() {
+  const sched::StackBounds goroutine = sched::current_stack();
+  if (goroutine.high != 0) return {goroutine.low + goroutine.guard_bytes, goroutine.high};
+  return {t_stack_low, t_stack_high};
 }
 
 // The chain of frame pointers, as far as it stays inside the stack that ran: it is garbage inside
@@ -58,10 +89,7 @@ std::uint32_t
 walk_frames(const Registers& registers, std::uint64_t* frames) {
   std::uint32_t count = 0;
   frames[count++] = registers.instruction;
-  const sched::StackBounds goroutine = sched::current_stack();
-  const bool in_goroutine = goroutine.high != 0;
-  const std::uintptr_t low = in_goroutine ? goroutine.low + goroutine.guard_bytes : t_stack_low;
-  const std::uintptr_t high = in_goroutine ? goroutine.high : t_stack_high;
+  const auto [low, high] = stack_bounds();
   std::uintptr_t frame = registers.frame;
   while (count < wire::kMaxFrames && frame >= low && frame + 2 * sizeof(std::uintptr_t) <= high &&
          frame % sizeof(std::uintptr_t) == 0) {
@@ -72,6 +100,30 @@ walk_frames(const Registers& registers, std::uint64_t* frames) {
     frame = words[0];
   }
   return count;
+}
+
+// By a system call, which refuses what can't be read instead of faulting: a thread that the user's
+// code started has bounds that nobody told us, and a stack pointer may be anything.
+void keep_stack(const Registers& registers) {
+  constexpr std::uintptr_t kRedZone = 128;  // of a leaf function, below the stack pointer
+  constexpr std::uintptr_t kOverrun = 1u << 20;
+  const auto [low, high] = stack_bounds();
+  std::uintptr_t from = registers.stack - std::min(registers.stack, kRedZone);
+  std::uintptr_t to = from + wire::kMaxStackBytes;
+  if (registers.stack < high && registers.stack + kOverrun >= low) {  // also when it overflowed
+    from = std::max(from, low);
+    to = std::min(from + wire::kMaxStackBytes, high);
+  }
+  wire::CrashPage::Stack& kept = g_page->stack;
+  const iovec here{kept.bytes.data(), to - from};
+  const iovec there{reinterpret_cast<void*>(from), to - from};
+  const long size = syscall(SYS_process_vm_readv, static_cast<long>(getpid()), &here, 1L, &there,
+                            1L, 0L);  // partly, where what follows can't be read
+  kept.address = from;
+  kept.size = size > 0 ? static_cast<std::uint64_t>(size) : 0;
+  kept.register_count = registers.count;
+  std::copy(std::begin(registers.all), std::end(registers.all), kept.registers.begin());
+  kept.complete.store(1, std::memory_order_release);  // pairs with snapshot()
 }
 
 // A goroutine's guard is known; below a thread's stack the kernel keeps a page or more free.
@@ -128,6 +180,7 @@ void on_fatal_signal(int signal_number, siginfo_t* info, void* context) {
   // Wakes the coordinator now: taking this process apart may take the kernel milliseconds.
   const char mark = '!';
   static_cast<void>(!send(wire::kLifelineFd, &mark, 1, MSG_NOSIGNAL | MSG_DONTWAIT));
+  keep_stack(registers);
 
   signal(signal_number, SIG_DFL);
   // A fault of the hardware happens again on return and then kills; a sent signal would not.

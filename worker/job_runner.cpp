@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <functional>
 #include <stdexcept>
 
 #include "crash_handler.hpp"
@@ -69,17 +70,11 @@ Attempt JobRunner::run(const program::Value& input, const v1::PlannedFault* faul
   std::optional<JobClock::Attempt> timed;
   if (clock_) timed.emplace(*clock_, sched::current_tag());
   try {
-    if (fault != nullptr) fire(*fault);
-    if (armed_.load(std::memory_order_relaxed)) {
-      std::optional<v1::PlannedFault> armed;
-      {
-        base::MutexLock lock(mutex_);
-        armed.swap(armed_fault_);
-        armed_.store(false, std::memory_order_relaxed);
-      }
-      if (armed) fire(*armed);
+    std::function<void()> strike;
+    if (fault != nullptr || armed_.load(std::memory_order_relaxed)) {
+      strike = [this, fault] { suffer(fault); };
     }
-    attempt.value = program_.work(input);
+    attempt.value = program_.work(input, strike);
   } catch (const std::exception& error) {
     attempt.error = error.what();
     if (attempt.error.empty()) attempt.error = "an exception with an empty text";
@@ -96,6 +91,17 @@ Attempt JobRunner::run(const program::Value& input, const v1::PlannedFault* faul
   own_slot().finished.fetch_add(1, std::memory_order_relaxed);
   finished_.fetch_add(1, std::memory_order_relaxed);
   return attempt;
+}
+
+void JobRunner::suffer(const v1::PlannedFault* fault) {
+  if (fault != nullptr) fire(*fault);
+  std::optional<v1::PlannedFault> armed;
+  {
+    base::MutexLock lock(mutex_);
+    armed.swap(armed_fault_);
+    armed_.store(false, std::memory_order_relaxed);
+  }
+  if (armed) fire(*armed);
 }
 
 // Relaxed: read after our death, or as a hint.

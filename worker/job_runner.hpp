@@ -51,6 +51,8 @@ class JobRunner {
   double recent_service_seconds() const { return recent_.load(std::memory_order_relaxed); }
 
  private:
+  // What is planned for this attempt (or nullptr), then what was armed for whichever comes next.
+  void suffer(const v1::PlannedFault* fault);
   void fire(const v1::PlannedFault& fault);
   void note_fired(const v1::PlannedFault& fault);
   void exhaust_memory() const;

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "crash_handler.hpp"
+#include "modules.hpp"
 
 namespace bulkhead::worker {
 namespace {
@@ -126,6 +127,7 @@ void Link::shake_hands(transport::Dealer& dealer) {
   hello->set_incarnation(boot_.incarnation());
   hello->set_token(boot_.token());
   hello->set_pid(static_cast<std::uint32_t>(getpid()));
+  tell_modules(*hello);
   auto bytes = wire::encode(message);
   BULKHEAD_CHECK(bytes.has_value());
   if (auto sent = dealer.send(std::move(*bytes)); !sent) leave(kExitHandshake, sent.error().text);

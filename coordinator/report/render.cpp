@@ -9,6 +9,7 @@
 #include <string_view>
 #include <utility>
 
+#include "report/backtrace.hpp"
 #include "report/facts.hpp"
 #include "report/report.hpp"
 #include "report/table.hpp"
@@ -216,6 +217,7 @@ std::string crash_line(const v1::WorkerExit& exit, const std::string& name, bool
 
 std::string render_crashes(const v1::RunReport& report) {
   std::string text;
+  BacktraceListing backtraces;
   int more = 0;
   int listed = 0;
   for (const v1::ModelReport& model : report.models()) {
@@ -228,9 +230,14 @@ std::string render_crashes(const v1::RunReport& report) {
       }
       ++listed;
       add_paragraph(text, crash_line(exit, name, model.repetitions_size() > 1));
+      text += backtraces.render(exit);
     }
   }
   if (more > 0) add_paragraph(text, fmt::format("and {} more", counted(more, "crash")));
+  if (backtraces.left_out() > 0) {
+    add_paragraph(text, fmt::format("{} not shown: --json has all",
+                                    counted(backtraces.left_out(), "other backtrace")));
+  }
   return text;
 }
 

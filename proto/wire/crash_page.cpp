@@ -34,6 +34,17 @@ std::uint64_t add_saturating(std::uint64_t a, std::uint64_t b) {
   return a + b < a ? ~std::uint64_t{0} : a + b;
 }
 
+void copy_stack(const CrashPage::Stack& stack, CrashSnapshot::Fatal& fatal) {
+  const std::size_t registers =
+      std::min<std::size_t>(load_once(stack.register_count), kMaxRegisters);
+  for (std::size_t i = 0; i < registers; ++i) {
+    fatal.registers.push_back(load_once(stack.registers[i]));
+  }
+  fatal.stack_address = load_once(stack.address);
+  const std::size_t size = std::min<std::size_t>(load_once(stack.size), kMaxStackBytes);
+  fatal.stack.assign(reinterpret_cast<const char*>(stack.bytes.data()), size);
+}
+
 }  // namespace
 
 CrashPageMapping::CrashPageMapping(CrashPageMapping&& other) noexcept
@@ -163,8 +174,13 @@ CrashSnapshot CrashPageMapping::snapshot() const {
     for (std::size_t i = 0; i < frames; ++i) {
       fatal.frames.push_back(load_once(page.fatal.frames[i]));
     }
+    fatal.instruction = load_once(page.fatal.instruction);
     seen.has_fatal = fatal.signal >= 1 && fatal.signal <= kLargestSignal;
     if (!seen.has_fatal) fatal = {};
+  }
+  // Acquire: likewise.
+  if (seen.has_fatal && page.stack.complete.load(std::memory_order_acquire) == 1) {
+    copy_stack(page.stack, seen.fatal);
   }
   return seen;
 }

@@ -18,6 +18,9 @@ PACKAGES = {
     "find_package(PNG)": {"libpng-dev"},
     "find_path(zmq.hpp)": {"cppzmq-dev"},
     "find_library(zmq)": {"libzmq3-dev"},
+    "find_path(elfutils/libdwfl.h)": {"libdw-dev"},
+    "find_library(dw)": {"libdw-dev"},
+    "find_library(elf)": {"libelf-dev"},
     "find_package(GTest)": {"libgtest-dev", "libgmock-dev"},
     "find_package(nlohmann_json)": {"nlohmann-json3-dev"},
     "find_package(bulkhead)": set(),  # tests/install: itself, installed

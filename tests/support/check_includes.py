@@ -12,6 +12,7 @@ PRIVATE = {
     r"boost/process.*": r"coordinator/host/.*",
     r"boost/context/.*": r"worker/sched/.*",
     r"png\.h": r"worker/program/.*",
+    r"elfutils/.*|dwarf\.h|(lib|g)elf\.h": r"coordinator/evidence/loaded_modules\..pp",
     r"CLI/.*|CLI11\.hpp": r"coordinator/cli/options\.cpp",
     r"(bulkhead/v1/|google/protobuf/).*": r"(?!.*\b(base|sched|program|transport)/).*",
 }
@@ -36,7 +37,7 @@ def included_module(header, path):
     found = re.match(r"(worker|coordinator)/", header)
     if found:
         return found.group(1)
-    parts = {"host", "supervise", "dispatch", "faults", "report", "cli", "coordinator.hpp"}
+    parts = {"host", "supervise", "dispatch", "faults", "evidence", "report", "cli", "coordinator.hpp"}
     first = header.split("/")[0]
     if first in ("sched", "program", "wire", "transport"):
         return first

@@ -48,7 +48,8 @@ inline program::Answer run_program(const program::ErasedJobs& jobs,
     }
     const Result<program::Value> input = jobs.decode_input(bytes);
     BULKHEAD_CHECK(input.has_value(), "input of job {}: {}", job, input.error().text);
-    const Result<program::Value> result = jobs.decode_result(jobs.encode_result(jobs.work(*input)));
+    const Result<program::Value> result =
+        jobs.decode_result(jobs.encode_result(jobs.work(*input, {})));
     BULKHEAD_CHECK(result.has_value(), "result of job {}: {}", job, result.error().text);
     reducer->add(job++, &*result);
   }

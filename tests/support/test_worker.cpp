@@ -14,6 +14,7 @@
 #include <string_view>
 #include <thread>
 
+#include "support/buggy.hpp"
 #include "support/raw_worker.hpp"
 
 namespace {
@@ -55,7 +56,10 @@ struct Napper {
     bad.name = "bad";
     bad.type = program::ParameterType::kText;
     bad.default_value = "no";
-    bad.help = "no, exit, throw, abort, deep, fork, loud, stranger, count-here, source, reduce";
+    bad.help =
+        "no, exit, throw, abort, deep, null, thread, nothing, lies, fork, loud, stranger, "
+        "count-here, "
+        "source, reduce";
     description.parameters.push_back(bad);
     return description;
   }
@@ -87,6 +91,10 @@ struct Napper {
     if (bad_ == "exit") _exit(0);
     if (bad_ == "abort") abort();
     if (bad_ == "deep") jobs_run_here.fetch_add(fall(1));
+    if (bad_ == "null") bulkhead::test::outermost();
+    if (bad_ == "thread") bulkhead::test::crash_on_own_thread();
+    if (bad_ == "nothing") bulkhead::test::call_nothing();
+    if (bad_ == "lies") bulkhead::test::lie_and_die(bad_job_);
     if (bad_ == "throw") throw std::runtime_error("job says \x1b[31mno\xff");
     if (bad_ == "stranger") bulkhead::test::be_a_stranger();
     if (bad_ == "fork") {

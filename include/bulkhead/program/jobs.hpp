@@ -76,7 +76,9 @@ class ErasedJobs {
   virtual ~ErasedJobs() = default;
   // Emits inputs from job `from` on; stops when `emit` says false.
   virtual void source(std::uint64_t from, const std::function<bool(Value)>& emit) const = 0;
-  virtual Value work(const Value& input) const = 0;
+  // Calls `first`, if there is one, before the program's own work: what it does happens in a frame
+  // that names the program.
+  virtual Value work(const Value& input, const std::function<void()>& first) const = 0;
   virtual std::unique_ptr<ErasedReducer> reducer() const = 0;
   virtual std::string encode_input(const Value& input) const = 0;
   virtual std::string encode_result(const Value& result) const = 0;
@@ -108,7 +110,8 @@ class JobsAdapter final : public ErasedJobs {
     program_.source(
         [&](Input input) { return next++ < from || emit(Value::of<Input>(std::move(input))); });
   }
-  Value work(const Value& input) const override {
+  Value work(const Value& input, const std::function<void()>& first) const override {
+    if (first) first();
     return Value::of<Output>(program_.work(input.as<Input>()));
   }
   std::unique_ptr<ErasedReducer> reducer() const override {

@@ -15,7 +15,7 @@
 
 namespace bulkhead::wire {
 
-inline constexpr std::uint32_t kCrashPageVersion = 3;
+inline constexpr std::uint32_t kCrashPageVersion = 4;
 inline constexpr std::size_t kMaxSlots = 1024;  // processors, or threads, of one worker
 // Jobs at once where each has a thread; the other slots are for tasks that jobs start themselves.
 inline constexpr std::uint32_t kMaxThreads = 1000;
@@ -24,6 +24,8 @@ inline constexpr std::size_t kMaxFired = 512;  // faults by rate that one worker
 inline constexpr std::size_t kMaxFrames = 64;
 inline constexpr std::size_t kKeptResults = 256;
 inline constexpr std::size_t kKeptBytes = 504;  // of one encoded JobResult
+inline constexpr std::size_t kMaxRegisters = 34;
+inline constexpr std::size_t kMaxStackBytes = 16 * 1024;
 
 // Job numbers that are not jobs. Real jobs count from 0.
 inline constexpr std::uint64_t kNoJob = ~std::uint64_t{0};
@@ -82,6 +84,17 @@ struct CrashPage {
   std::atomic<std::uint64_t> kept_next{0};
   std::atomic<std::uint64_t> kept_count{0};
   std::array<KeptResult, kKeptResults> kept{};  // the last ones: a ring
+  // What it takes to unwind the crashed thread after its death. The same handler writes it after
+  // `fatal`; an own `complete`, as the process may be killed in between.
+  struct alignas(64) Stack {
+    std::atomic<std::uint32_t> complete{0};
+    std::uint32_t register_count = 0;
+    std::uint64_t address = 0;                             // of the first byte that was copied
+    std::uint64_t size = 0;                                // bytes copied
+    std::array<std::uint64_t, kMaxRegisters> registers{};  // in the order of DWARF
+    // Not initialised, for a new memfd is zero: nobody touches these pages in vain.
+    std::array<unsigned char, kMaxStackBytes> bytes;
+  } stack;
 };
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
 
@@ -113,7 +126,11 @@ struct CrashSnapshot {
     std::uint64_t task = 0;
     std::int64_t stamp_ns = 0;
     bool stack_overflow = false;
-    std::vector<std::uint64_t> frames;
+    std::uint64_t instruction = 0;
+    std::vector<std::uint64_t> frames;     // by frame pointers, the instruction first
+    std::vector<std::uint64_t> registers;  // in the order of DWARF; empty: not kept
+    std::uint64_t stack_address = 0;
+    std::string stack;  // the bytes that lay there and above
   };
   bool has_fatal = false;
   Fatal fatal;

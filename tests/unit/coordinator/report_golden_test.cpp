@@ -112,6 +112,20 @@ std::vector<Histogram> service_of(const v1::RunReport& report) {
   return all;
 }
 
+void add_backtrace(v1::WorkerExit& exit) {
+  const char* const functions[][2] = {
+      {"mine::(anonymous namespace)::parse(std::string_view)", "/src/mine/parse.cpp:88"},
+      {"mine::Wordcount::work(mine::Chunk const&) const", "/src/mine/wordcount.cpp:120"},
+      {"bulkhead::worker::JobRunner::run(bulkhead::program::Value const&)", "/src/run.cpp:9"}};
+  for (const auto& [symbol, source] : functions) {
+    v1::BacktraceFrame& frame = *exit.add_backtrace();
+    frame.set_address("0x5500aa00");
+    frame.set_module("/src/mine/worker");
+    frame.set_symbol(symbol);
+    frame.set_source(source);
+  }
+}
+
 void add_crash(v1::ModelReport& model, int repetition, double radius, double lost, double results) {
   v1::WorkerExit& exit = *model.add_exits();
   exit.set_worker(model.workers() == 1 ? 1 : 3);
@@ -128,6 +142,7 @@ void add_crash(v1::ModelReport& model, int repetition, double radius, double los
   exit.set_results_lost(results);
   exit.set_fault_address("0xbad");
   exit.set_state("ready");
+  add_backtrace(exit);
   v1::Jobs& jobs = *model.mutable_repetitions(repetition - 1)->mutable_jobs();
   jobs.set_lost_in_flight(lost);
   jobs.set_results_lost(results);

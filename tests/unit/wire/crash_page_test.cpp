@@ -39,7 +39,7 @@ TEST(CrashPageTest, ANewPageIsEmpty) {
 
 // The layout that proto/README.md promises to workers in other languages.
 static_assert(std::is_standard_layout_v<CrashPage>);
-static_assert(sizeof(CrashPage) == 201728 && sizeof(CrashSlot) == 64);
+static_assert(sizeof(CrashPage) == 218432 && sizeof(CrashSlot) == 64);
 static_assert(offsetof(CrashPage, fault_stamp_ns) == 8 && offsetof(CrashPage, fired) == 16);
 static_assert(offsetof(CrashPage, fatal) == 320 && offsetof(CrashPage, slot) == 960);
 static_assert(offsetof(CrashPage::Fatal, job) == 32 && offsetof(CrashPage::Fatal, frames) == 64);
@@ -49,6 +49,9 @@ static_assert(offsetof(CrashPage, fired_jobs) == 66504);
 static_assert(offsetof(CrashPage, exit_job) == 70600 && offsetof(CrashPage, overdue_job) == 70608);
 static_assert(offsetof(CrashPage, kept_next) == 70616 && offsetof(CrashPage, kept) == 70656);
 static_assert(sizeof(KeptResult) == 512 && offsetof(KeptResult, bytes) == 8);
+static_assert(offsetof(CrashPage, stack) == 201728 && offsetof(CrashPage::Stack, address) == 8);
+static_assert(offsetof(CrashPage::Stack, registers) == 24 &&
+              offsetof(CrashPage::Stack, bytes) == 296);
 
 TEST(CrashPageTest, TellsWhoHungWhoLeftAndWhichJobsWereStruck) {
   const CrashPageMapping mapping = created();
@@ -131,6 +134,29 @@ TEST(CrashPageTest, AFatalRecordCountsOnlyWhenComplete) {
   EXPECT_EQ(seen.fatal.frames, (std::vector<std::uint64_t>{100, 200}));
 }
 
+TEST(CrashPageTest, AStackCountsOnlyWhenCompleteAndWithASignal) {
+  const CrashPageMapping mapping = created();
+  CrashPage& page = *mapping.page();
+  page.stack.register_count = 17;
+  page.stack.registers[7] = 0x7000;
+  page.stack.address = 0x7000;
+  page.stack.size = 3;
+  page.stack.bytes[2] = 'x';
+  page.stack.complete = 1;
+  EXPECT_TRUE(mapping.snapshot().fatal.registers.empty());
+  page.fatal.signal = SIGSEGV;
+  page.fatal.instruction = 0x1234;
+  page.fatal.complete = 1;
+  const CrashSnapshot::Fatal seen = mapping.snapshot().fatal;
+  EXPECT_EQ(seen.instruction, 0x1234u);
+  ASSERT_EQ(seen.registers.size(), 17u);
+  EXPECT_EQ(seen.registers[7], 0x7000u);
+  EXPECT_EQ(seen.stack_address, 0x7000u);
+  EXPECT_EQ(seen.stack, std::string("\0\0x", 3));
+  page.stack.complete = 0;
+  EXPECT_TRUE(mapping.snapshot().fatal.stack.empty());
+}
+
 TEST(CrashPageTest, ThePageSurvivesSigkillOfItsWriter) {
   const CrashPageMapping mapping = created();
   const pid_t child = ::fork();
@@ -193,11 +219,14 @@ TEST(CrashPageTest, GarbageGivesASaneSnapshot) {
       std::memcpy(bytes + i, &word, sizeof word);
     }
     if (round % 2 == 0) mapping.page()->fatal.complete = 1;
+    if (round % 8 == 0) mapping.page()->stack.complete = 1;
     if (round % 4 == 0) mapping.page()->fatal.signal = SIGABRT;
     const CrashSnapshot seen = mapping.snapshot();
     EXPECT_LE(seen.finished, seen.started);
     EXPECT_LE(seen.running.size(), kMaxSlots);
     EXPECT_LE(seen.fatal.frames.size(), kMaxFrames);
+    EXPECT_LE(seen.fatal.registers.size(), kMaxRegisters);
+    EXPECT_LE(seen.fatal.stack.size(), kMaxStackBytes);
     EXPECT_GE(seen.fault_stamp_ns, 0);
     EXPECT_EQ(seen.has_fatal, round % 4 == 0);
     for (const std::uint64_t job : seen.running) EXPECT_NE(job, kNoJob);

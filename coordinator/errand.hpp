@@ -1,0 +1,31 @@
+// A short-lived process of ours: launched like any worker, alone, with a deadline, its standard
+// output kept.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "host/host.hpp"
+#include "interrupts.hpp"
+
+namespace bulkhead::coordinator {
+
+struct Errand {
+  std::string executable;
+  std::vector<std::string> arguments;
+  base::Duration deadline{};
+};
+
+struct ErrandEnd {
+  std::string output;   // at most 1 MiB
+  std::string failure;  // empty: it ended with code 0; else completes "the process …"
+  bool launched = true;
+  bool late = false;         // killed at the deadline
+  bool interrupted = false;  // killed for a new interrupt
+};
+
+// Blocks until it is gone. One that a signal ended, perhaps a stranger's, is started again, three
+// times in all; so is one whose launcher died.
+ErrandEnd run_errand(Host& host, Interrupts& interrupts, const Errand& errand);
+
+}  // namespace bulkhead::coordinator
