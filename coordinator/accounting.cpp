@@ -185,9 +185,15 @@ RunOutcome Coordinator::outcome() {
   const LedgerCounts& counts = ledger.counts();
   v1::Repetition& repetition = outcome_.repetition;
   const bool complete = dispatch_->answer().has_value();
+  for (const GivenUpWorker& worker : supervisor_.given_up()) {
+    v1::GivenUp& given_up = outcome_.given_up.emplace_back();
+    given_up.set_worker(worker.worker);
+    given_up.set_repetition(settings_.repetition);
+    given_up.set_reason(worker.reason);
+  }
   if (!complete && reason_.empty()) {
-    reason_ = supervisor_.gave_up_reason().empty() ? "every worker is gone"
-                                                   : supervisor_.gave_up_reason();
+    reason_ =
+        outcome_.given_up.empty() ? "every worker is gone" : outcome_.given_up.back().reason();
   }
   const base::TimePoint end = ended_at_.value_or(base::Clock::now());
   const double wall = ready_at_ ? base::to_seconds(end - *ready_at_) : 0;

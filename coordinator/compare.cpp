@@ -73,6 +73,7 @@ RunSettings run_settings(const Options& options, v1::Model model, const Subject&
   run.inputs = options.inputs;
   run.faults = options.faults;
   run.max_attempts = options.max_attempts;
+  run.restarts = options.restarts;
   run.checkpoint = options.checkpoint;
   run.timeout = options.timeout;
   run.stall = options.stall;
@@ -107,6 +108,7 @@ void add_outcome(v1::ModelReport& model, RunOutcome&& outcome, std::vector<doubl
     }
     *model.add_exits() = exit;
   }
+  for (v1::GivenUp& worker : outcome.given_up) *model.add_given_up() = std::move(worker);
   if (model.has_work_lost_seconds()) {
     model.set_work_lost_seconds(model.work_lost_seconds() + outcome.work_lost_seconds);
   }

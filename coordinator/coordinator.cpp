@@ -40,6 +40,7 @@ SupervisorSettings supervisor_settings(const RunSettings& settings) {
   SupervisorSettings result;
   result.workers = settings.workers;
   result.handshake_deadline = kHandshakeDeadline;
+  result.restarts = settings.restarts;
   result.seed = settings.seed;
   return result;
 }

@@ -53,6 +53,7 @@ struct RunSettings {
   std::vector<std::string> inputs;
   std::vector<FaultSpec> faults;
   std::uint32_t max_attempts = 3;
+  std::optional<RestartLimit> restarts;  // nothing: as many as it takes
   std::optional<base::Duration> checkpoint;
   std::optional<base::Duration> timeout;
   std::optional<base::Duration> stall;        // a job in its slot without a scheduling point: hung
@@ -71,6 +72,7 @@ struct RunOutcome {
   bool began = false;  // its workers were ready
   bool interrupted = false;
   std::vector<v1::WorkerExit> exits;
+  std::vector<v1::GivenUp> given_up;
   std::vector<std::uint64_t> fired;  // per fault
   // By setting: what a complete run was to write, in the run directory. Removing it is the caller's
   // business.

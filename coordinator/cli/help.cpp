@@ -55,6 +55,8 @@ Break
   --fault KIND@WHERE   repeatable; kinds: `bulkhead list`; where: job=N[,times=K],
                        worker=N[,after=T], or rate=SHARE of all jobs
   --max-attempts N     a job that took down its worker so often is quarantined (3)
+  --restarts N/PERIOD  give up the worker that dies after N restarts of the run within PERIOD,
+                       such as 10/1s; 0/1s restarts none (unlimited)
   --stall T            kill a worker whose job reaches no scheduling point for so long (none)
   --job-timeout T      kill a worker whose job runs for longer (none)
   --timeout T          of one repetition, such as 60s (none)
@@ -65,16 +67,14 @@ Measure
 constexpr const char* kRunRepeat = "  --repeat N           repetitions (1)\n";
 constexpr const char* kCompareRepeat =
     "  --repeat N           repetitions of each model, interleaved; a warm-up is added (5)\n"
-    "  --aa                 run each model as two sides that should not be told apart\n"
-    "  --aa-set NAME=VALUE  a setting of the second side alone: this difference should be told\n";
+    "  --aa  --aa-set NAME=VALUE   each model as two sides: alike, or the second with this set\n";
 constexpr const char* kOutput = R"(Output
   --json FILE|-        the report as JSON; - is standard output, and nothing else there
   --check              print the plan and where each value is from; start nothing
-  --color WHEN         auto, always or never (auto)
-  --help, --version
+  --color WHEN         auto, always or never (auto)      --help, --version
 Environment: BULKHEAD_WORKERS, _PROCESSORS, _IN_FLIGHT, _WORKER, _SEED, _MAX_ATTEMPTS, _TIMEOUT,
-_CHECKPOINT, _REPEAT, _THREADS, _STALL, _JOB_TIMEOUT, _WORKER_MEMORY, _LAUNCH stand in for their
-flags; NO_COLOR.
+_CHECKPOINT, _REPEAT, _THREADS, _RESTARTS, _STALL, _JOB_TIMEOUT, _WORKER_MEMORY, _LAUNCH stand in
+for their flags; NO_COLOR.
 
 Examples
 )";
@@ -135,6 +135,7 @@ std::vector<Flag> flags_of(Command command) {
                           {command, "seed"},
                           {command, "fault", FlagKind::kRepeated},
                           {command, "max-attempts"},
+                          {command, "restarts"},
                           {command, "stall"},
                           {command, "job-timeout"},
                           {command, "timeout"},

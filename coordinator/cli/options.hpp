@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "faults/fault_plan.hpp"
+#include "supervise/restart_limit.hpp"
 
 namespace bulkhead::coordinator {
 
@@ -47,6 +48,7 @@ struct Options {
   std::uint64_t seed = 0;         // default 1
   std::vector<FaultSpec> faults;  // at most 64
   std::uint32_t max_attempts = 3;
+  std::optional<RestartLimit> restarts;   // nothing: no limit
   std::optional<base::Duration> timeout;  // of one repetition
   std::optional<base::Duration> stall;    // see RunSettings
   std::optional<base::Duration> job_timeout;

@@ -23,6 +23,7 @@ constexpr std::array kSizeUnits{
     Unit{"GiB", 1073741824.0}, Unit{"MiB", 1048576.0}, Unit{"KiB", 1024.0}, Unit{"GB", 1e9},
     Unit{"MB", 1e6},           Unit{"kB", 1e3},        Unit{"B", 1}};
 constexpr double kDurationMaximum = 365.0 * 86400e9;
+constexpr std::uint64_t kRestartsMaximum = 100'000;  // each of the last period is remembered
 constexpr double kSizeMaximum = 9007199254740992.0;  // 2^53: exact as a double, in JSON too
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
@@ -120,6 +121,23 @@ Result<base::Duration> parse_duration(std::string_view text) {
   return base::Duration(static_cast<std::int64_t>(std::llround(nanoseconds)));
 }
 
+Result<RestartLimit> parse_restarts(std::string_view text) {
+  const std::size_t slash = text.find('/');
+  if (slash == std::string_view::npos) {
+    return fail(Code::kInvalidArgument, "{} is not N/PERIOD; write such as 10/1s, or 0/1s for none",
+                in_quotes(text));
+  }
+  const auto most = parse_count(text.substr(0, slash), 0, kRestartsMaximum);
+  if (!most) return fail(most.error());
+  const auto period = parse_duration(text.substr(slash + 1));
+  if (!period) return fail(period.error());
+  if (*period < std::chrono::milliseconds(1)) {
+    return fail(Code::kInvalidArgument, "{}: the period is too short; write 1ms or more",
+                in_quotes(text));
+  }
+  return RestartLimit{static_cast<std::uint32_t>(*most), *period};
+}
+
 Result<std::uint64_t> parse_size(std::string_view text) {
   const auto amount = parse_amount(text);
   if (!amount) {
@@ -154,6 +172,10 @@ std::string format_size(std::uint64_t bytes) {
     if (bytes != 0 && bytes % factor == 0) return fmt::format("{}{}", bytes / factor, unit.name);
   }
   return fmt::format("{}B", bytes);
+}
+
+std::string format_restarts(const RestartLimit& limit) {
+  return fmt::format("{}/{}", limit.most, format_duration(limit.period));
 }
 
 std::string join(const std::vector<std::string>& words, std::string_view separator) {

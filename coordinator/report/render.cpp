@@ -234,6 +234,23 @@ std::string render_crashes(const v1::RunReport& report) {
   return text;
 }
 
+// A worker that the run went on without; why a model did not finish stands in its row.
+std::string render_given_up(const std::string& name, const v1::ModelReport& model) {
+  std::string text;
+  int listed = 0;
+  for (const v1::GivenUp& worker : model.given_up()) {
+    if (model.reason().find(worker.reason()) != std::string::npos) continue;
+    if (++listed > kListedMax) continue;
+    std::string line = name;
+    if (model.repetitions_size() > 1) line += fmt::format(" (repetition {})", worker.repetition());
+    add_paragraph(text, line + ": " + shown(worker.reason()));
+  }
+  const int more = listed - kListedMax;
+  if (more > 0)
+    add_paragraph(text, fmt::format("{}: gave up on {} more", name, counted(more, "worker")));
+  return text;
+}
+
 // Failed and quarantined jobs of one model, the same job of several repetitions once.
 std::string render_notes(const std::string& name, const v1::Jobs& jobs) {
   std::map<std::pair<double, std::string>, std::pair<v1::JobNote, int>> notes;
@@ -318,6 +335,7 @@ std::string render_text(const v1::RunReport& report, bool color) {
   std::string events = render_crashes(report);
   for (const v1::ModelReport& model : report.models()) {
     const std::string name = shown(label(report, model));
+    events += render_given_up(name, model);
     events += render_notes(name, model.jobs());
     if (is_measured(model) && !model.reason().empty()) {
       add_paragraph(events, fmt::format("{}: {}", name, shown(model.reason())));

@@ -184,8 +184,6 @@ int main(int argc, char** argv) {
   if (const char* stall = std::getenv("BULKHEAD_TEST_STALL_MS"); stall != nullptr && argc == 1) {
     usleep(static_cast<useconds_t>(std::atoi(stall)) * 1000);
   }
-  // And one that dies at every start.
-  if (std::getenv("BULKHEAD_TEST_DIE") != nullptr && argc == 1) abort();
   if (argc == 1) bulkhead::test::look_at_boot();
   return bulkhead::worker::worker_main(argc, argv);
 }
