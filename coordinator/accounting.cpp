@@ -126,6 +126,7 @@ void Coordinator::worker_exited(HostExited&& exited) {
   }
   if (stall_watch_) stall_watch_->forget(key);
   if (exited.signal) exit.set_signal(static_cast<std::uint32_t>(*exited.signal));
+  if (exited.log) exit.set_log(*exited.log);
   if (exited.exit_code) exit.set_exit_code(static_cast<std::uint32_t>(*exited.exit_code));
   if (end.verdict != "finished") {
     exit.set_stderr_tail(wire::printable(exited.stderr_tail, 4 * 4096, true));

@@ -15,6 +15,7 @@
 #include <memory>
 
 #include "cli/doctor.hpp"
+#include "cli/output_paths.hpp"
 #include "coordinator.hpp"
 #include "host/local_host.hpp"
 #include "host/processes.hpp"
@@ -211,6 +212,10 @@ class Comparison {
     const Row& row = rows_[index];
     RunSettings settings = run_settings(options_, row.model, subject_, row.settings);
     settings.repetition = repetition;
+    if (!options_.logs.empty()) {
+      settings.log_prefix = fmt::format("{}/{}{}-{}", options_.logs, to_string(row.model),
+                                        row.side.empty() ? "" : "-second", repetition);
+    }
     const std::string name = label(report, report.models(static_cast<int>(index)));
     spdlog::info("{}, repetition {}", name, repetition);
     progress_.begin(repetition == 0
@@ -334,6 +339,7 @@ int execute(const Options& options) {
   if (options.check) {
     return say(render_plan(options, *settings));
   }
+  if (const auto made = make_logs(options.logs); !made) return complain(made.error());
   if (subject.program.wants_calibration()) {
     const auto rate = inquiry.calibrate();
     if (!rate) return complain(rate.error());

@@ -61,6 +61,8 @@ struct RunSettings {
   std::uint64_t memory_limit = 0;             // bytes that a worker may have resident; 0: any
   std::uint64_t seed = 1;
   std::uint32_t repetition = 1;
+  // Start of the names of the files that take all that a worker prints; "": there are none.
+  std::string log_prefix;
   // Called now and then with the jobs that are final and those known so far.
   std::function<void(std::uint64_t, std::uint64_t)> progress;
 };

@@ -221,6 +221,10 @@ void Coordinator::launch(WorkerKey key) {
   spec.fork = settings_.fork_workers;
   spec.lifeline = std::move(worker_end);
   spec.crash_page = record.page.fd();
+  if (!settings_.log_prefix.empty()) {
+    spec.log =
+        fmt::format("{}-worker-{}.{}.log", settings_.log_prefix, key.worker, key.incarnation);
+  }
   workers_[key] = std::move(record);
   if (const auto launched = environment_.host.launch(std::move(spec)); !launched) {
     failed(launched.error().text);

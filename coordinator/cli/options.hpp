@@ -60,6 +60,7 @@ struct Options {
   bool aa = false;
   std::vector<std::pair<std::string, std::string>> aa_settings;
   std::string json;    // "", a path, or "-"
+  std::string logs;    // "", or the directory of the workers' logs, without a slash at its end
   bool check = false;  // print the plan, start nothing
   bool color = false;
   bool progress = false;  // standard error is a terminal

@@ -86,7 +86,7 @@ class Resolver {
     static const std::vector<std::string> kFromEnvironment{
         "workers", "processors",  "in-flight",     "seed",         "repeat",
         "worker",  "checkpoint",  "timeout",       "max-attempts", "threads",
-        "stall",   "job-timeout", "worker-memory", "restarts"};
+        "stall",   "job-timeout", "worker-memory", "restarts",     "logs"};
     if (std::find(kFromEnvironment.begin(), kFromEnvironment.end(), flag) ==
         kFromEnvironment.end()) {
       return std::nullopt;
@@ -402,6 +402,7 @@ class Resolver {
     }
     plan("json", options_.json.empty() ? "none" : options_.json,
          options_.json.empty() ? "default" : "flag");
+    if (Done done = logs(); !done) return done;
     options_.check = all("check") != nullptr;
     std::string when;
     if (Done done = choice("color", {"auto", "always", "never"}, when); !done) return done;
@@ -421,6 +422,17 @@ class Resolver {
                   suggestion(out, "choices", choices));
     }
     plan(flag, out, from);
+    return {};
+  }
+
+  Done logs() {
+    const auto from = given("logs");
+    if (from) {
+      options_.logs = from->text;
+      while (options_.logs.size() > 1 && options_.logs.back() == '/') options_.logs.pop_back();
+      if (Done done = judge_logs(from->where, options_.logs); !done) return done;
+    }
+    plan("logs", from ? options_.logs : "none", from);
     return {};
   }
 

@@ -211,6 +211,7 @@ std::string crash_line(const v1::WorkerExit& exit, const std::string& name, bool
   text += exit.has_recovered_after_seconds()
               ? ", recovered " + duration(exit.recovered_after_seconds())
               : ", not replaced";
+  if (exit.has_log()) text += ", log " + shown(exit.log());
   return text;
 }
 

@@ -55,7 +55,9 @@ struct Napper {
     bad.name = "bad";
     bad.type = program::ParameterType::kText;
     bad.default_value = "no";
-    bad.help = "no, exit, throw, abort, deep, fork, loud, stranger, count-here, source, reduce";
+    bad.help =
+        "no, exit, throw, abort, deep, fork, loud, chatty, stranger, count-here, source, "
+        "reduce";
     description.parameters.push_back(bad);
     return description;
   }
@@ -74,6 +76,7 @@ struct Napper {
   }
   Result work(const Input& input) const {
     if (jobs_run_here.fetch_add(1) == 0) leave_sign("BULKHEAD_TEST_BEGUN");
+    if (bad_ == "chatty") say("job " + std::to_string(input) + "\n");
     if (input == bad_job_) misbehave();
     // The second half of the jobs is held back until the test lets it go.
     while (input >= count_ / 2 && !bulkhead::test::sign_is_there("BULKHEAD_TEST_HOLD")) {
@@ -82,6 +85,9 @@ struct Napper {
     bulkhead::sched::sleep_for(nap_);
     if (!slept_here.exchange(true)) leave_sign("BULKHEAD_TEST_SLEPT");
     return input;
+  }
+  static void say(const std::string& line) {
+    if (write(2, line.data(), line.size()) < 0) return;  // nobody reads it: no reason to stop
   }
   void misbehave() const {
     if (bad_ == "exit") _exit(0);

@@ -164,6 +164,14 @@ TEST_F(OptionsTest, EveryMistakeIsOneLineThatSaysWhatWouldBeRight) {
        4,
        "--json: '/no/such/file': No such file or directory; name a file in a directory that "
        "exists"},
+      {{"run", "primes", "--logs", ""}, 2, "--logs: the path is empty; name a directory"},
+      {{"run", "primes", "--logs", "/etc/passwd"},
+       4,
+       "--logs: '/etc/passwd' is no directory; name one"},
+      {{"run", "primes", "--logs", "/no/such/place"},
+       4,
+       "--logs: '/no/such/place': No such file or directory; it is made where its parent is there: "
+       "make that, or name another"},
       {{"run", "primes", "--color", "allways"},
        2,
        "--color: unknown choice 'allways'; did you mean 'always'? choices: auto, always, never"},

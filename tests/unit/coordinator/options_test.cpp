@@ -86,6 +86,8 @@ TEST_F(OptionsTest, EveryFlagArrives) {
                               "7",
                               "--json",
                               "-",
+                              "--logs",
+                              "/tmp//",
                               "--check",
                               "--color",
                               "always"});
@@ -114,6 +116,7 @@ TEST_F(OptionsTest, EveryFlagArrives) {
   EXPECT_EQ(planned(*options, "checkpoint"), "never from flag");
   EXPECT_EQ(planned(*options, "timeout"), "1m from flag");
   EXPECT_EQ(planned(*options, "restarts"), "10/1500ms from flag");
+  EXPECT_EQ(planned(*options, "logs"), "/tmp from flag");
 }
 
 TEST_F(OptionsTest, AListOfInputsLeavesTheLastWordForTheScenario) {
@@ -167,6 +170,7 @@ TEST_F(OptionsTest, TheEnvironmentStandsInForFlagsAndFlagsWin) {
   set("BULKHEAD_TIMEOUT", "30s");
   set("BULKHEAD_MAX_ATTEMPTS", "4");
   set("BULKHEAD_RESTARTS", "0/1m");
+  set("BULKHEAD_LOGS", "/tmp");
   const auto options = parse({"compare", "primes", "--workers", "2"});
   ASSERT_TRUE(options) << options.error().text;
   EXPECT_EQ(planned(*options, "workers"), "2 from flag");
@@ -179,6 +183,7 @@ TEST_F(OptionsTest, TheEnvironmentStandsInForFlagsAndFlagsWin) {
   EXPECT_EQ(planned(*options, "timeout"), "30s from environment");
   EXPECT_EQ(planned(*options, "max-attempts"), "4 from environment");
   EXPECT_EQ(planned(*options, "restarts"), "0/1m from environment");
+  EXPECT_EQ(planned(*options, "logs"), "/tmp from environment");
   EXPECT_FALSE(parse({"run", "primes", "--restarts", "unlimited"})->restarts) << "a flag wins";
   EXPECT_EQ(planned(*options, "json"), "none from default");
   EXPECT_EQ(options->workers, 2u);
