@@ -208,6 +208,9 @@ RunOutcome Coordinator::outcome() {
   if (outcome_.service.count() > 0) {
     repetition.set_service_median_seconds(outcome_.service.percentile(0.5));
   }
+  if (outcome_.latency.count() > 0) {
+    repetition.set_latency_median_seconds(outcome_.latency.percentile(0.5));
+  }
   v1::Jobs* jobs = repetition.mutable_jobs();
   jobs->set_total(static_cast<double>(ledger.size()));
   jobs->set_done(static_cast<double>(counts.done));

@@ -73,6 +73,7 @@ RunSettings run_settings(const Options& options, v1::Model model, const Subject&
   run.iterations_per_second = subject.iterations_per_second;
   run.inputs = options.inputs;
   run.faults = options.faults;
+  run.rate_per_second = options.rate_per_second;
   run.max_attempts = options.max_attempts;
   run.restarts = options.restarts;
   run.checkpoint = options.checkpoint;
@@ -168,6 +169,7 @@ class Comparison {
           {model, options.aa_settings.empty() ? kSameAgain : kAnotherSetting, second_settings});
     }
     service_.resize(rows_.size());
+    latency_.resize(rows_.size());
     fired_.assign(rows_.size(), std::vector<double>(options.faults.size(), 0));
   }
 
@@ -177,6 +179,7 @@ class Comparison {
     report.set_scenario(options_.scenario);
     report.set_seed(static_cast<double>(options_.seed));
     report.set_bulkhead_version(version());
+    if (options_.rate_per_second > 0) report.set_rate_per_second(options_.rate_per_second);
     for (const std::string& word : options_.command_line) {
       report.add_command(wire::printable(word));
     }
@@ -233,6 +236,7 @@ class Comparison {
     // An interrupted warm-up is all that there is to show.
     if (repetition == 0 && !outcome.interrupted) return;
     service_[index].merge(outcome.service);
+    latency_[index].merge(outcome.latency);
     add_outcome(*report.mutable_models(static_cast<int>(index)), std::move(outcome), fired_[index]);
   }
 
@@ -252,7 +256,7 @@ class Comparison {
     report.set_interrupted(environment_.interrupts.count() > 0);
     *report.mutable_machine() =
         describe_machine(has_madvise_guards() ? "madvise guard pages" : "mprotect guard pages");
-    complete_report(report, service_, options_.seed);
+    complete_report(report, service_, options_.seed, latency_);
     judge(report, environment_.interrupts);
   }
 
@@ -269,6 +273,7 @@ class Comparison {
   Environment environment_;
   Progress progress_;
   std::vector<Histogram> service_;
+  std::vector<Histogram> latency_;  // empty ones in a closed loop
   std::vector<std::vector<double>> fired_;
   OutputFiles files_;
 };

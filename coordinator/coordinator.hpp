@@ -52,6 +52,7 @@ struct RunSettings {
   double iterations_per_second = 0;  // of synthetic work, calibrated; 0: not wanted
   std::vector<std::string> inputs;
   std::vector<FaultSpec> faults;
+  double rate_per_second = 0;  // of an open loop; 0: jobs begin when there is room
   std::uint32_t max_attempts = 3;
   std::optional<RestartLimit> restarts;  // nothing: as many as it takes
   std::optional<base::Duration> checkpoint;
@@ -80,6 +81,7 @@ struct RunOutcome {
   // business.
   std::map<std::string, std::string> files;
   Histogram service;
+  Histogram latency;  // open loops only
   double work_lost_seconds = 0;
 };
 
@@ -113,12 +115,14 @@ class Coordinator {
 
   // The steps of the loop, in their order.
   void wait_for_events();
+  void set_due_timer();
   void take_messages();
   void take_host_events();
   void take_interrupts();
   void fire_timed_faults();
   void watch_workers();
   void begin_when_ready();
+  void hand_out_due_jobs();
   void end_when_finished();
   void perform_actions();
 
@@ -144,7 +148,8 @@ class Coordinator {
   RunSettings settings_;
   Supervisor supervisor_;
   std::unique_ptr<Dispatch> dispatch_;
-  base::UniqueFd events_;  // epoll: host and interrupts
+  base::UniqueFd events_;  // epoll: host, interrupts, lifelines, and
+  base::UniqueFd due_;     // in an open loop the timer of the next job; epoll's own waits whole ms
   std::string run_id_;
   std::optional<WorkerKey> answered_by_;
   std::map<WorkerKey, WorkerRecord> workers_;  // every incarnation of this run

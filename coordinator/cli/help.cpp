@@ -60,6 +60,7 @@ Break
   --timeout T          of one repetition, such as 60s (none)
   --worker-memory B    kill a worker that has more resident, such as 256MiB (none)
 Measure
+  --rate N/s           an open loop: job i is due at i/N, latency counts from then; or N/min (none)
   --checkpoint T       how often shared-memory models bring results to safety, or never (100ms)
 )";
 constexpr const char* kRunRepeat = "  --repeat N           repetitions (1)\n";
@@ -139,6 +140,7 @@ std::vector<Flag> flags_of(Command command) {
                           {command, "job-timeout"},
                           {command, "timeout"},
                           {command, "worker-memory"},
+                          {command, "rate"},
                           {command, "checkpoint"},
                           {command, "repeat"},
                           {command, "json"},

@@ -84,9 +84,9 @@ class Resolver {
   std::optional<Given> given(const std::string& flag) const {
     if (const auto* values = all(flag)) return Given{"--" + flag, values->back(), "flag"};
     static const std::vector<std::string> kFromEnvironment{
-        "workers", "processors",  "in-flight",     "seed",         "repeat",
-        "worker",  "checkpoint",  "timeout",       "max-attempts", "threads",
-        "stall",   "job-timeout", "worker-memory", "restarts",     "logs"};
+        "workers",       "processors", "in-flight",    "seed",    "repeat", "worker",
+        "checkpoint",    "timeout",    "max-attempts", "threads", "stall",  "job-timeout",
+        "worker-memory", "restarts",   "logs",         "rate"};
     if (std::find(kFromEnvironment.begin(), kFromEnvironment.end(), flag) ==
         kFromEnvironment.end()) {
       return std::nullopt;
@@ -361,7 +361,20 @@ class Resolver {
     return {};
   }
 
+  Done rate() {
+    const auto from = given("rate");
+    const bool open = from && from->text != "none";
+    if (open) {
+      const auto value = parse_rate(from->text);
+      if (!value) return stop(kExitUsage, "{}: {}", from->where, value.error().text);
+      options_.rate_per_second = *value;
+    }
+    plan("rate", open ? from->text : "none", from);
+    return {};
+  }
+
   Done measure() {
+    if (Done done = rate(); !done) return done;
     options_.checkpoint = std::chrono::milliseconds(100);
     if (Done done = period("checkpoint", "never", options_.checkpoint); !done) return done;
     const bool compare = words_.command == Command::kCompare;

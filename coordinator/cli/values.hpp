@@ -25,6 +25,8 @@ Result<std::int64_t> parse_integer(std::string_view text);
 Result<base::Duration> parse_duration(std::string_view text);
 // 10/1s, 0/1m: a count of at most 100000, and a duration of at least 1ms.
 Result<RestartLimit> parse_restarts(std::string_view text);
+// 200/s, 0.5/s, 30/min: per second. From 1/min to 1000000/s.
+Result<double> parse_rate(std::string_view text);
 // 64KiB, 1MiB, 1.5GiB, 64kB, 1000B, 1000.
 Result<std::uint64_t> parse_size(std::string_view text);
 
