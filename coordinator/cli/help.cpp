@@ -73,8 +73,8 @@ constexpr const char* kOutput = R"(Output
   --check              print the plan and where each value is from; start nothing
   --color WHEN         auto, always or never (auto)      --help, --version
 Environment: BULKHEAD_WORKERS, _PROCESSORS, _IN_FLIGHT, _WORKER, _SEED, _MAX_ATTEMPTS, _TIMEOUT,
-_CHECKPOINT, _REPEAT, _THREADS, _RESTARTS, _STALL, _JOB_TIMEOUT, _WORKER_MEMORY, _LAUNCH, _LOGS
-stand in for their flags; NO_COLOR.
+_CHECKPOINT, _REPEAT, _THREADS, _RESTARTS, _STALL, _JOB_TIMEOUT, _WORKER_MEMORY, _LAUNCH, _LOGS,
+_RATE stand in for their flags; NO_COLOR.
 
 Examples
 )";
