@@ -156,6 +156,7 @@ void Coordinator::worker_exited(HostExited&& exited) {
   }
   if (stall_watch_) stall_watch_->forget(key);
   if (exited.signal) exit.set_signal(static_cast<std::uint32_t>(*exited.signal));
+  if (exited.log) exit.set_log(*exited.log);
   if (exited.exit_code) exit.set_exit_code(static_cast<std::uint32_t>(*exited.exit_code));
   if (end.verdict != "finished") {
     exit.set_stderr_tail(wire::printable(exited.stderr_tail, 4 * 4096, true));
@@ -226,9 +227,15 @@ RunOutcome Coordinator::outcome() {
   const LedgerCounts& counts = ledger.counts();
   v1::Repetition& repetition = outcome_.repetition;
   const bool complete = dispatch_->answer().has_value();
+  for (const GivenUpWorker& worker : supervisor_.given_up()) {
+    v1::GivenUp& given_up = outcome_.given_up.emplace_back();
+    given_up.set_worker(worker.worker);
+    given_up.set_repetition(settings_.repetition);
+    given_up.set_reason(worker.reason);
+  }
   if (!complete && reason_.empty()) {
-    reason_ = supervisor_.gave_up_reason().empty() ? "every worker is gone"
-                                                   : supervisor_.gave_up_reason();
+    reason_ =
+        outcome_.given_up.empty() ? "every worker is gone" : outcome_.given_up.back().reason();
   }
   const base::TimePoint end = ended_at_.value_or(base::Clock::now());
   const double wall = ready_at_ ? base::to_seconds(end - *ready_at_) : 0;
@@ -241,6 +248,9 @@ RunOutcome Coordinator::outcome() {
   repetition.set_complete(complete);
   if (outcome_.service.count() > 0) {
     repetition.set_service_median_seconds(outcome_.service.percentile(0.5));
+  }
+  if (outcome_.latency.count() > 0) {
+    repetition.set_latency_median_seconds(outcome_.latency.percentile(0.5));
   }
   v1::Jobs* jobs = repetition.mutable_jobs();
   jobs->set_total(static_cast<double>(ledger.size()));

@@ -15,6 +15,7 @@
 #include <memory>
 
 #include "cli/doctor.hpp"
+#include "cli/output_paths.hpp"
 #include "coordinator.hpp"
 #include "evidence/symboliser.hpp"
 #include "host/local_host.hpp"
@@ -73,7 +74,9 @@ RunSettings run_settings(const Options& options, v1::Model model, const Subject&
   run.iterations_per_second = subject.iterations_per_second;
   run.inputs = options.inputs;
   run.faults = options.faults;
+  run.rate_per_second = options.rate_per_second;
   run.max_attempts = options.max_attempts;
+  run.restarts = options.restarts;
   run.checkpoint = options.checkpoint;
   run.timeout = options.timeout;
   run.stall = options.stall;
@@ -109,6 +112,7 @@ void add_outcome(v1::ModelReport& model, RunOutcome&& outcome, std::vector<doubl
     }
     *model.add_exits() = exit;
   }
+  for (v1::GivenUp& worker : outcome.given_up) *model.add_given_up() = std::move(worker);
   if (model.has_work_lost_seconds()) {
     model.set_work_lost_seconds(model.work_lost_seconds() + outcome.work_lost_seconds);
   }
@@ -169,6 +173,7 @@ class Comparison {
     }
     service_.resize(rows_.size());
     traces_.resize(rows_.size());
+    latency_.resize(rows_.size());
     fired_.assign(rows_.size(), std::vector<double>(options.faults.size(), 0));
   }
 
@@ -178,6 +183,7 @@ class Comparison {
     report.set_scenario(options_.scenario);
     report.set_seed(static_cast<double>(options_.seed));
     report.set_bulkhead_version(version());
+    if (options_.rate_per_second > 0) report.set_rate_per_second(options_.rate_per_second);
     for (const std::string& word : options_.command_line) {
       report.add_command(wire::printable(word));
     }
@@ -213,6 +219,10 @@ class Comparison {
     const Row& row = rows_[index];
     RunSettings settings = run_settings(options_, row.model, subject_, row.settings);
     settings.repetition = repetition;
+    if (!options_.logs.empty()) {
+      settings.log_prefix = fmt::format("{}/{}{}-{}", options_.logs, to_string(row.model),
+                                        row.side.empty() ? "" : "-second", repetition);
+    }
     const std::string name = label(report, report.models(static_cast<int>(index)));
     spdlog::info("{}, repetition {}", name, repetition);
     progress_.begin(repetition == 0
@@ -230,6 +240,7 @@ class Comparison {
     // An interrupted warm-up is all that there is to show.
     if (repetition == 0 && !outcome.interrupted) return;
     service_[index].merge(outcome.service);
+    latency_[index].merge(outcome.latency);
     add_outcome(*report.mutable_models(static_cast<int>(index)), std::move(outcome), fired_[index],
                 traces_[index]);
   }
@@ -269,7 +280,7 @@ class Comparison {
     report.set_interrupted(environment_.interrupts.count() > 0);
     *report.mutable_machine() =
         describe_machine(has_madvise_guards() ? "madvise guard pages" : "mprotect guard pages");
-    complete_report(report, service_, options_.seed);
+    complete_report(report, service_, options_.seed, latency_);
     judge(report, environment_.interrupts);
   }
 
@@ -286,6 +297,7 @@ class Comparison {
   Environment environment_;
   Progress progress_;
   std::vector<Histogram> service_;
+  std::vector<Histogram> latency_;  // empty ones in a closed loop
   std::vector<std::vector<double>> fired_;
   std::vector<std::vector<TraceRef>> traces_;  // row by row, one for each of its exits
   OutputFiles files_;
@@ -357,6 +369,7 @@ int execute(const Options& options) {
   if (options.check) {
     return say(render_plan(options, *settings));
   }
+  if (const auto made = make_logs(options.logs); !made) return complain(made.error());
   if (subject.program.wants_calibration()) {
     const auto rate = inquiry.calibrate();
     if (!rate) return complain(rate.error());

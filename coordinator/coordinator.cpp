@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 #include <sys/epoll.h>
+#include <sys/timerfd.h>
 
 #include <algorithm>
 #include <bulkhead/base/check.hpp>
@@ -33,6 +34,7 @@ DispatchSettings dispatch_settings(const Environment& environment, const RunSett
   result.spill_directory = environment.run_directory;
   result.faults = settings.faults;
   result.seed = settings.seed;
+  result.rate_per_second = settings.rate_per_second;
   return result;
 }
 
@@ -40,6 +42,7 @@ SupervisorSettings supervisor_settings(const RunSettings& settings) {
   SupervisorSettings result;
   result.workers = settings.workers;
   result.handshake_deadline = kHandshakeDeadline;
+  result.restarts = settings.restarts;
   result.seed = settings.seed;
   return result;
 }
@@ -78,8 +81,16 @@ Coordinator::Coordinator(const Environment& environment, const RunSettings& sett
     outcome_.service.record(seconds);
     service_seconds_ += seconds;
   };
-  for (const int fd : {environment.host.event_fd(), environment.interrupts.fd(),
-                       environment.router.returned_fd()}) {
+  dispatch_->on_latency = [this](double seconds) {
+    outcome_.latency.record(std::isfinite(seconds) ? seconds : 0);
+  };
+  std::vector<int> sources{environment.host.event_fd(), environment.interrupts.fd(),
+                           environment.router.returned_fd()};
+  if (settings.rate_per_second > 0) {
+    due_ = base::UniqueFd(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+    sources.push_back(due_.get());
+  }
+  for (const int fd : sources) {
     epoll_event event{};
     event.events = EPOLLIN;
     event.data.u64 = kNotALifeline;
@@ -106,6 +117,7 @@ RunOutcome Coordinator::run() {
     watch_workers();
     supervisor_.tick(base::Clock::now());
     begin_when_ready();
+    hand_out_due_jobs();
     end_when_finished();
     perform_actions();
   }
@@ -128,6 +140,7 @@ void Coordinator::wait_for_events() {
   }
   if (watch_period_ && ready_at_ && !ending_) consider(watched_at_ + *watch_period_);
   if (settings_.progress && !ending_) consider(progress_at_ + kProgressEvery);
+  if (due_) set_due_timer();
   base::Duration timeout(-1);
   if (until) timeout = std::max(*until - now, base::Duration(0));
   if (environment_.router.wait(events_.get(), timeout).descriptor) note_crash_marks();
@@ -135,6 +148,19 @@ void Coordinator::wait_for_events() {
     progress_at_ = base::Clock::now();
     settings_.progress(dispatch_->ledger().final_count(), dispatch_->known_jobs());
   }
+}
+
+// Absolute: whatever time has passed since is no delay. Setting it also takes back that it went
+// off.
+void Coordinator::set_due_timer() {
+  itimerspec time{};  // all zero: never
+  if (const auto due = dispatch_->next_due(); due && !ending_) {
+    const std::int64_t nanoseconds = std::max<std::int64_t>(due->time_since_epoch().count(), 1);
+    time.it_value.tv_sec = nanoseconds / 1'000'000'000;
+    time.it_value.tv_nsec = nanoseconds % 1'000'000'000;
+  }
+  BULKHEAD_CHECK(timerfd_settime(due_.get(), TFD_TIMER_ABSTIME, &time, nullptr) == 0,
+                 "timerfd_settime: errno {}", errno);
 }
 
 void Coordinator::take_messages() {
@@ -257,7 +283,14 @@ void Coordinator::condemn_hung(WorkerKey key, std::uint64_t job, const std::stri
 void Coordinator::begin_when_ready() {
   if (ready_at_ || ending_ || !supervisor_.all_started() || supervisor_.ready().empty()) return;
   ready_at_ = base::Clock::now();
+  dispatch_->set_time(*ready_at_);
   dispatch_->begin();
+}
+
+void Coordinator::hand_out_due_jobs() {
+  if (!due_ || !ready_at_ || ending_) return;
+  dispatch_->set_time(base::Clock::now());
+  dispatch_->tick();
 }
 
 void Coordinator::end_when_finished() {

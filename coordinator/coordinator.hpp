@@ -55,7 +55,9 @@ struct RunSettings {
   double iterations_per_second = 0;  // of synthetic work, calibrated; 0: not wanted
   std::vector<std::string> inputs;
   std::vector<FaultSpec> faults;
+  double rate_per_second = 0;  // of an open loop; 0: jobs begin when there is room
   std::uint32_t max_attempts = 3;
+  std::optional<RestartLimit> restarts;  // nothing: as many as it takes
   std::optional<base::Duration> checkpoint;
   std::optional<base::Duration> timeout;
   std::optional<base::Duration> stall;        // a job in its slot without a scheduling point: hung
@@ -63,6 +65,8 @@ struct RunSettings {
   std::uint64_t memory_limit = 0;             // bytes that a worker may have resident; 0: any
   std::uint64_t seed = 1;
   std::uint32_t repetition = 1;
+  // Start of the names of the files that take all that a worker prints; "": there are none.
+  std::string log_prefix;
   // Called now and then with the jobs that are final and those known so far.
   std::function<void(std::uint64_t, std::uint64_t)> progress;
 };
@@ -75,11 +79,13 @@ struct RunOutcome {
   bool interrupted = false;
   std::vector<v1::WorkerExit> exits;
   std::vector<TraceRef> traces;      // one for each exit
+  std::vector<v1::GivenUp> given_up;
   std::vector<std::uint64_t> fired;  // per fault
   // By setting: what a complete run was to write, in the run directory. Removing it is the caller's
   // business.
   std::map<std::string, std::string> files;
   Histogram service;
+  Histogram latency;  // open loops only
   double work_lost_seconds = 0;
 };
 
@@ -115,12 +121,14 @@ class Coordinator {
 
   // The steps of the loop, in their order.
   void wait_for_events();
+  void set_due_timer();
   void take_messages();
   void take_host_events();
   void take_interrupts();
   void fire_timed_faults();
   void watch_workers();
   void begin_when_ready();
+  void hand_out_due_jobs();
   void end_when_finished();
   void perform_actions();
 
@@ -150,7 +158,8 @@ class Coordinator {
   RunSettings settings_;
   Supervisor supervisor_;
   std::unique_ptr<Dispatch> dispatch_;
-  base::UniqueFd events_;  // epoll: host and interrupts
+  base::UniqueFd events_;  // epoll: host, interrupts, lifelines, and
+  base::UniqueFd due_;     // in an open loop the timer of the next job; epoll's own waits whole ms
   std::string run_id_;
   std::optional<WorkerKey> answered_by_;
   std::map<WorkerKey, WorkerRecord> workers_;  // every incarnation of this run

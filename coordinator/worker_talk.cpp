@@ -82,6 +82,7 @@ void Coordinator::take_message(const transport::Message& message) {
   if (record == workers_.end()) return;
   ++messages_;
   bytes_ += message.bytes.size();
+  dispatch_->set_time(base::Clock::now());
   auto decoded = wire::decode_to_coordinator(message.bytes);
   if (!record->second.was_ready) {
     // Nothing is believed, and nobody is condemned, before the token has been seen.
@@ -204,6 +205,7 @@ void Coordinator::launch(WorkerKey key) {
                                                      : 0);
   boot.set_memory_limit_bytes(settings_.memory_limit);
   boot.set_iterations_per_second(settings_.iterations_per_second);
+  boot.set_rate_per_second(settings_.rate_per_second);
   dispatch_->fill_boot(boot);
   if (const auto written = wire::write_boot(record.lifeline.get(), boot); !written) {
     return failed(written.error().text);
@@ -222,6 +224,10 @@ void Coordinator::launch(WorkerKey key) {
   spec.fork = settings_.fork_workers;
   spec.lifeline = std::move(worker_end);
   spec.crash_page = record.page.fd();
+  if (!settings_.log_prefix.empty()) {
+    spec.log =
+        fmt::format("{}-worker-{}.{}.log", settings_.log_prefix, key.worker, key.incarnation);
+  }
   workers_[key] = std::move(record);
   if (const auto launched = environment_.host.launch(std::move(spec)); !launched) {
     failed(launched.error().text);

@@ -105,6 +105,8 @@ std::uint32_t IsolatedRun::take_credit() {
 }
 
 base::Duration IsolatedRun::patience() const {
+  // In an open loop a result that waits is late.
+  if (boot_.rate_per_second() > 0) return base::Duration(0);
   const double service = runner_.recent_service_seconds();
   if (service == 0 || service >= kShortJobSeconds) return base::Duration(0);
   // With nothing left to do here somebody may be waiting for these.

@@ -47,6 +47,10 @@ void SharedRun::on_message(v1::ToWorker&& message) {
       break;
     }
     case v1::ToWorker::kBegin:
+      if (boot_.rate_per_second() > 0) {
+        open_loop_.emplace(boot_.rate_per_second(),
+                           base::TimePoint(base::Duration(message.begin().origin_nanoseconds())));
+      }
       begin_.try_send(0);
       break;
     case v1::ToWorker::kInject:
@@ -129,6 +133,7 @@ void SharedRun::run_rest() {
 }
 
 void SharedRun::start_job(std::uint64_t index, program::Value input) {
+  await_due(index);
   in_flight_.send(0);  // blocks while the limit is reached
   // Shared, because std::function wants to copy.
   auto owned = std::make_shared<program::Value>(std::move(input));
@@ -138,6 +143,17 @@ void SharedRun::start_job(std::uint64_t index, program::Value input) {
         in_flight_.receive();
       },
       index);
+}
+
+// Late ones start at once, and their latency counts from when they were due all the same.
+void SharedRun::await_due(std::uint64_t index) const {
+  if (!open_loop_) return;
+  const base::TimePoint due = open_loop_->due(index);
+  for (;;) {
+    const base::Duration left = due - base::Clock::now();
+    if (left <= base::Duration::zero()) return;
+    sched::sleep_for(left);
+  }
 }
 
 // With every in-flight place taken, every job that was started has ended.
@@ -188,6 +204,9 @@ void SharedRun::run_job(std::uint64_t index, const program::Value& input) {
 
 void SharedRun::finish(std::uint64_t index, Record done) {
   base::MutexLock lock(mutex_);
+  if (open_loop_) {
+    done.latency_seconds = base::to_seconds(base::Clock::now() - open_loop_->due(index));
+  }
   done.finished = true;
   record(index) = std::move(done);
   unsafe_.push_back(index);
@@ -228,6 +247,7 @@ void SharedRun::checkpoint() {
     v1::JobResult result;
     result.set_index(index);
     result.set_service_seconds(source->service_seconds);
+    result.set_latency_seconds(source->latency_seconds);
     result.set_failures(source->failures);
     if (source->error.empty()) {
       result.set_result(program_.encode_result(source->value));
@@ -260,6 +280,7 @@ void SharedRun::send_summary() {
     const Record& source = *records_[index];
     result->set_index(index);
     result->set_service_seconds(source.service_seconds);
+    result->set_latency_seconds(source.latency_seconds);
     result->set_failures(source.failures);
     if (!source.error.empty()) result->set_error(source.error);
     if (batch->results_size() == kEntries) link_.send(std::exchange(message, {}));

@@ -6,9 +6,11 @@
 #include <bulkhead/program/jobs.hpp>
 #include <bulkhead/sched/channel.hpp>
 #include <bulkhead/sched/scheduler.hpp>
+#include <bulkhead/wire/open_loop.hpp>
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <thread>
@@ -38,6 +40,7 @@ class SharedRun final : public LinkHandler {
     std::string safe;  // encoded by an earlier incarnation, decoded when reduce needs it
     std::string error;
     double service_seconds = 0;
+    double latency_seconds = 0;  // open loops
     std::uint32_t failures = 0;
     bool finished = false;
     bool is_safe = false;  // at the coordinator, or on its way in order before anything later
@@ -46,6 +49,7 @@ class SharedRun final : public LinkHandler {
   void run_source();
   void run_rest();
   void start_job(std::uint64_t index, program::Value input);
+  void await_due(std::uint64_t index) const;
   void run_job(std::uint64_t index, const program::Value& input);
   void await_jobs();
   void run_solo_jobs();
@@ -72,6 +76,7 @@ class SharedRun final : public LinkHandler {
   std::vector<std::uint64_t> too_large_
       BULKHEAD_GUARDED_BY(mutex_);  // finished; no message can carry the result
   std::vector<v1::PlannedFault> faults_ BULKHEAD_GUARDED_BY(mutex_);
+  std::optional<wire::OpenLoop> open_loop_;              // fixed before begin_ is sent
   std::uint64_t total_ = 0;                              // the source, then reduce
   std::map<std::uint64_t, program::Value> solo_inputs_;  // the source, then the rest
 

@@ -55,26 +55,26 @@ Break
   --fault KIND@WHERE   repeatable; kinds: `bulkhead list`; where: job=N[,times=K],
                        worker=N[,after=T], or rate=SHARE of all jobs
   --max-attempts N     a job that took down its worker so often is quarantined (3)
-  --stall T            kill a worker whose job reaches no scheduling point for so long (none)
-  --job-timeout T      kill a worker whose job runs for longer (none)
+  --restarts N/PERIOD  10/1s: give up the worker that dies after 10 in a second (unlimited)
+  --stall T  --job-timeout T   kill a worker whose job passes no scheduling point, or runs, so long
   --timeout T          of one repetition, such as 60s (none)
   --worker-memory B    kill a worker that has more resident, such as 256MiB (none)
 Measure
+  --rate N/s           an open loop: job i is due at i/N, latency counts from then; or N/min (none)
   --checkpoint T       how often shared-memory models bring results to safety, or never (100ms)
 )";
 constexpr const char* kRunRepeat = "  --repeat N           repetitions (1)\n";
 constexpr const char* kCompareRepeat =
     "  --repeat N           repetitions of each model, interleaved; a warm-up is added (5)\n"
-    "  --aa                 run each model as two sides that should not be told apart\n"
-    "  --aa-set NAME=VALUE  a setting of the second side alone: this difference should be told\n";
+    "  --aa  --aa-set NAME=VALUE   each model as two sides: alike, or the second with this set\n";
 constexpr const char* kOutput = R"(Output
   --json FILE|-        the report as JSON; - is standard output, and nothing else there
+  --logs DIR           all that each worker prints, in a file each (none)
   --check              print the plan and where each value is from; start nothing
-  --color WHEN         auto, always or never (auto)
-  --help, --version
+  --color WHEN         auto, always or never (auto)      --help, --version
 Environment: BULKHEAD_WORKERS, _PROCESSORS, _IN_FLIGHT, _WORKER, _SEED, _MAX_ATTEMPTS, _TIMEOUT,
-_CHECKPOINT, _REPEAT, _THREADS, _STALL, _JOB_TIMEOUT, _WORKER_MEMORY, _LAUNCH stand in for their
-flags; NO_COLOR.
+_CHECKPOINT, _REPEAT, _THREADS, _RESTARTS, _STALL, _JOB_TIMEOUT, _WORKER_MEMORY, _LAUNCH, _LOGS,
+_RATE stand in for their flags; NO_COLOR.
 
 Examples
 )";
@@ -135,13 +135,16 @@ std::vector<Flag> flags_of(Command command) {
                           {command, "seed"},
                           {command, "fault", FlagKind::kRepeated},
                           {command, "max-attempts"},
+                          {command, "restarts"},
                           {command, "stall"},
                           {command, "job-timeout"},
                           {command, "timeout"},
                           {command, "worker-memory"},
+                          {command, "rate"},
                           {command, "checkpoint"},
                           {command, "repeat"},
                           {command, "json"},
+                          {command, "logs"},
                           {command, "check", FlagKind::kSwitch},
                           {command, "color"}};
   if (command == Command::kCompare) {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "faults/fault_plan.hpp"
+#include "supervise/restart_limit.hpp"
 
 namespace bulkhead::coordinator {
 
@@ -39,6 +40,7 @@ struct Options {
   std::uint32_t workers = 0;      // isolated models; default: usable cores
   std::uint32_t processors = 0;   // total of a run; default: usable cores
   std::uint32_t in_flight = 256;  // of the whole run
+  double rate_per_second = 0;     // of an open loop; 0: a closed one
   std::uint32_t threads = 0;      // model threads: a pool of so many; 0: a thread a job
   std::vector<std::pair<std::string, std::string>> settings;  // --set, raw, in order
   std::vector<std::string> inputs;                            // --input, exist
@@ -47,6 +49,7 @@ struct Options {
   std::uint64_t seed = 0;         // default 1
   std::vector<FaultSpec> faults;  // at most 64
   std::uint32_t max_attempts = 3;
+  std::optional<RestartLimit> restarts;   // nothing: no limit
   std::optional<base::Duration> timeout;  // of one repetition
   std::optional<base::Duration> stall;    // see RunSettings
   std::optional<base::Duration> job_timeout;
@@ -58,6 +61,7 @@ struct Options {
   bool aa = false;
   std::vector<std::pair<std::string, std::string>> aa_settings;
   std::string json;    // "", a path, or "-"
+  std::string logs;    // "", or the directory of the workers' logs, without a slash at its end
   bool check = false;  // print the plan, start nothing
   bool color = false;
   bool progress = false;  // standard error is a terminal

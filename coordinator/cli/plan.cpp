@@ -1,6 +1,4 @@
 // Words and environment to Options: every value is judged here, and the plan says where it is from.
-#include <sched.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,37 +13,18 @@
 
 #include "cli/doctor.hpp"
 #include "cli/flags.hpp"
+#include "cli/machine_limits.hpp"
+#include "cli/output_paths.hpp"
 #include "cli/values.hpp"
 
 namespace bulkhead::coordinator {
 namespace {
 
-constexpr std::uint32_t kWorkersMaximum = 1024;
-constexpr std::uint64_t kReservedDescriptors = 64;
-constexpr std::uint64_t kDescriptorsPerWorker = 8;
 constexpr std::uint64_t kSeedMaximum = std::uint64_t{1} << 53;  // the report holds it as a double
 constexpr std::size_t kFaultsMaximum = 64;
 constexpr std::uint64_t kLeastMemory = 32u << 20;
 
 using Done = tl::expected<void, Stop>;
-
-std::uint64_t descriptor_limit() {
-  rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 1024;
-  if (limit.rlim_cur < limit.rlim_max) {
-    const rlimit raised{limit.rlim_max, limit.rlim_max};
-    if (setrlimit(RLIMIT_NOFILE, &raised) == 0) limit = raised;
-  }
-  return limit.rlim_cur;
-}
-
-std::uint32_t usable_cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  // Fails on machines beyond 1024 CPUs only; one core is then a safe guess that a flag corrects.
-  if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
-  return static_cast<std::uint32_t>(std::max(1, CPU_COUNT(&set)));
-}
 
 // Nothing for a variable that is unset or empty.
 std::optional<std::string> environment(const std::string& name) {
@@ -105,9 +84,9 @@ class Resolver {
   std::optional<Given> given(const std::string& flag) const {
     if (const auto* values = all(flag)) return Given{"--" + flag, values->back(), "flag"};
     static const std::vector<std::string> kFromEnvironment{
-        "workers", "processors",  "in-flight",    "seed",         "repeat",
-        "worker",  "checkpoint",  "timeout",      "max-attempts", "threads",
-        "stall",   "job-timeout", "worker-memory"};
+        "workers",       "processors", "in-flight",    "seed",    "repeat", "worker",
+        "checkpoint",    "timeout",    "max-attempts", "threads", "stall",  "job-timeout",
+        "worker-memory", "restarts",   "logs",         "rate"};
     if (std::find(kFromEnvironment.begin(), kFromEnvironment.end(), flag) ==
         kFromEnvironment.end()) {
       return std::nullopt;
@@ -338,6 +317,7 @@ class Resolver {
   // What ends a worker that neither dies nor goes on.
   Done limits() {
     if (Done done = count("max-attempts", 3u, 1, 1000, options_.max_attempts); !done) return done;
+    if (Done done = restarts(); !done) return done;
     if (Done done = period("stall", "none", options_.stall); !done) return done;
     if (Done done = period("job-timeout", "none", options_.job_timeout); !done) return done;
     if (Done done = period("timeout", "none", options_.timeout); !done) return done;
@@ -370,7 +350,31 @@ class Resolver {
     return {};
   }
 
+  Done restarts() {
+    const auto from = given("restarts");
+    if (from && from->text != "unlimited") {
+      const auto value = parse_restarts(from->text);
+      if (!value) return stop(kExitUsage, "{}: {}", from->where, value.error().text);
+      options_.restarts = *value;
+    }
+    plan("restarts", options_.restarts ? format_restarts(*options_.restarts) : "unlimited", from);
+    return {};
+  }
+
+  Done rate() {
+    const auto from = given("rate");
+    const bool open = from && from->text != "none";
+    if (open) {
+      const auto value = parse_rate(from->text);
+      if (!value) return stop(kExitUsage, "{}: {}", from->where, value.error().text);
+      options_.rate_per_second = *value;
+    }
+    plan("rate", open ? from->text : "none", from);
+    return {};
+  }
+
   Done measure() {
+    if (Done done = rate(); !done) return done;
     options_.checkpoint = std::chrono::milliseconds(100);
     if (Done done = period("checkpoint", "never", options_.checkpoint); !done) return done;
     const bool compare = words_.command == Command::kCompare;
@@ -411,6 +415,7 @@ class Resolver {
     }
     plan("json", options_.json.empty() ? "none" : options_.json,
          options_.json.empty() ? "default" : "flag");
+    if (Done done = logs(); !done) return done;
     options_.check = all("check") != nullptr;
     std::string when;
     if (Done done = choice("color", {"auto", "always", "never"}, when); !done) return done;
@@ -433,22 +438,14 @@ class Resolver {
     return {};
   }
 
-  // A long run must not end in a path that could never be written.
-  static Done judge_json(const std::string& path) {
-    if (path == "-") return {};
-    if (path.empty())
-      return stop(kExitUsage, "--json: the path is empty; name a file, or - for standard output");
-    struct stat found {};
-    if (stat(path.c_str(), &found) == 0 && S_ISDIR(found.st_mode)) {
-      return stop(kExitEnvironment, "--json: {} is a directory; name a file in it",
-                  in_quotes(path));
+  Done logs() {
+    const auto from = given("logs");
+    if (from) {
+      options_.logs = from->text;
+      while (options_.logs.size() > 1 && options_.logs.back() == '/') options_.logs.pop_back();
+      if (Done done = judge_logs(from->where, options_.logs); !done) return done;
     }
-    const std::size_t slash = path.rfind('/');
-    const std::string parent = slash == std::string::npos ? "." : path.substr(0, slash + 1);
-    if (stat(parent.c_str(), &found) != 0) {
-      return stop(kExitEnvironment, "--json: {}: {}; name a file in a directory that exists",
-                  in_quotes(path), std::strerror(errno));
-    }
+    plan("logs", from ? options_.logs : "none", from);
     return {};
   }
 
@@ -472,13 +469,6 @@ class Resolver {
 };
 
 }  // namespace
-
-std::uint32_t max_workers() {
-  const std::uint64_t limit = descriptor_limit();
-  const std::uint64_t spare = limit > kReservedDescriptors ? limit - kReservedDescriptors : 0;
-  return static_cast<std::uint32_t>(
-      std::clamp<std::uint64_t>(spare / kDescriptorsPerWorker, 1, kWorkersMaximum));
-}
 
 tl::expected<Options, Stop> resolve_options(const Words& words) {
   return Resolver(words).resolve();

@@ -22,7 +22,11 @@ constexpr std::array kDurationUnits{Unit{"h", 3600e9}, Unit{"m", 60e9}, Unit{"s"
 constexpr std::array kSizeUnits{
     Unit{"GiB", 1073741824.0}, Unit{"MiB", 1048576.0}, Unit{"KiB", 1024.0}, Unit{"GB", 1e9},
     Unit{"MB", 1e6},           Unit{"kB", 1e3},        Unit{"B", 1}};
+constexpr std::array kRateUnits{Unit{"/s", 1}, Unit{"/min", 1.0 / 60}};
+constexpr double kRateMinimum = 1.0 / 60;
+constexpr double kRateMaximum = 1e6;
 constexpr double kDurationMaximum = 365.0 * 86400e9;
+constexpr std::uint64_t kRestartsMaximum = 100'000;  // each of the last period is remembered
 constexpr double kSizeMaximum = 9007199254740992.0;  // 2^53: exact as a double, in JSON too
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
@@ -120,6 +124,39 @@ Result<base::Duration> parse_duration(std::string_view text) {
   return base::Duration(static_cast<std::int64_t>(std::llround(nanoseconds)));
 }
 
+Result<double> parse_rate(std::string_view text) {
+  const auto amount = parse_amount(text);
+  const Unit* const unit = amount ? find_unit(kRateUnits, amount->unit) : nullptr;
+  if (unit == nullptr) {
+    return fail(Code::kInvalidArgument, "{} is not a rate; write one as 200/s or 30/min",
+                in_quotes(text));
+  }
+  const double per_second = amount->number * unit->factor;
+  // A little slack: a sixtieth is no binary fraction.
+  if (per_second < kRateMinimum * (1 - 1e-9) || per_second > kRateMaximum) {
+    return fail(Code::kInvalidArgument, "{} is out of range; write 1/min to 1000000/s",
+                in_quotes(text));
+  }
+  return per_second;
+}
+
+Result<RestartLimit> parse_restarts(std::string_view text) {
+  const std::size_t slash = text.find('/');
+  if (slash == std::string_view::npos) {
+    return fail(Code::kInvalidArgument, "{} is not N/PERIOD; write such as 10/1s, or 0/1s for none",
+                in_quotes(text));
+  }
+  const auto most = parse_count(text.substr(0, slash), 0, kRestartsMaximum);
+  if (!most) return fail(most.error());
+  const auto period = parse_duration(text.substr(slash + 1));
+  if (!period) return fail(period.error());
+  if (*period < std::chrono::milliseconds(1)) {
+    return fail(Code::kInvalidArgument, "{}: the period is too short; write 1ms or more",
+                in_quotes(text));
+  }
+  return RestartLimit{static_cast<std::uint32_t>(*most), *period};
+}
+
 Result<std::uint64_t> parse_size(std::string_view text) {
   const auto amount = parse_amount(text);
   if (!amount) {
@@ -154,6 +191,10 @@ std::string format_size(std::uint64_t bytes) {
     if (bytes != 0 && bytes % factor == 0) return fmt::format("{}{}", bytes / factor, unit.name);
   }
   return fmt::format("{}B", bytes);
+}
+
+std::string format_restarts(const RestartLimit& limit) {
+  return fmt::format("{}/{}", limit.most, format_duration(limit.period));
 }
 
 std::string join(const std::vector<std::string>& words, std::string_view separator) {

@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "supervise/restart_limit.hpp"
+
 namespace bulkhead::coordinator {
 
 // 'text' in quotes, fit for a terminal, cut when long.
@@ -21,11 +23,16 @@ Result<std::uint64_t> parse_count(std::string_view text, std::uint64_t minimum,
 Result<std::int64_t> parse_integer(std::string_view text);
 // 500ms, 1.5s: a unit is needed (ns us ms s m h). At most 365 days.
 Result<base::Duration> parse_duration(std::string_view text);
+// 10/1s, 0/1m: a count of at most 100000, and a duration of at least 1ms.
+Result<RestartLimit> parse_restarts(std::string_view text);
+// 200/s, 0.5/s, 30/min: per second. From 1/min to 1000000/s.
+Result<double> parse_rate(std::string_view text);
 // 64KiB, 1MiB, 1.5GiB, 64kB, 1000B, 1000.
 Result<std::uint64_t> parse_size(std::string_view text);
 
 std::string format_duration(base::Duration duration);  // the biggest unit that needs no fraction
 std::string format_size(std::uint64_t bytes);
+std::string format_restarts(const RestartLimit& limit);
 
 std::string join(const std::vector<std::string>& words, std::string_view separator = ", ");
 std::vector<std::string> split(std::string_view text, char separator);

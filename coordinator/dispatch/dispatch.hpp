@@ -1,13 +1,16 @@
 // Who gets which work: the seam between the coordinator loop and the two ways to hand out jobs.
 //
 // Both implementations are plain state machines: messages and deaths in, messages out; no sockets,
-// no threads, no clock. The loop delivers what take_outgoing() gives and reports what happened.
+// no threads, no clock: where time matters they are told it. The loop delivers what take_outgoing()
+// gives and reports what happened.
 #pragma once
 
 #include <bulkhead/v1/control.pb.h>
 
+#include <bulkhead/base/clock.hpp>
 #include <bulkhead/base/error.hpp>
 #include <bulkhead/wire/crash_page.hpp>
+#include <bulkhead/wire/open_loop.hpp>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -29,6 +32,7 @@ struct DispatchSettings {
   std::size_t memory_limit = 64u << 20;  // of results, before they spill
   std::vector<FaultSpec> faults;         // index = counter on the crash page
   std::uint64_t seed = 1;                // of faults by rate
+  double rate_per_second = 0;            // of an open loop; 0: a closed one
 };
 
 // What `a` has more than `b`; counts that come from a crash page need not agree with ours.
@@ -53,11 +57,18 @@ class Dispatch {
   explicit Dispatch(const DispatchSettings& settings);
   virtual ~Dispatch() = default;
 
+  // The time of all that is reported next; it never goes back. Only open loops look at it.
+  void set_time(base::TimePoint now) { now_ = now; }
+  // Hands out what has become due since.
+  virtual void tick() {}
+  // When tick() will have something to hand out; nothing while it is not time that lacks.
+  virtual std::optional<base::TimePoint> next_due() const { return {}; }
+
   // What a new incarnation must know; called before each launch.
   virtual void fill_boot(v1::Boot& boot) const;
   // The worker has shaken hands.
   virtual void worker_ready(WorkerKey key) = 0;
-  // Every worker is ready, or past its deadline: work may begin.
+  // Every worker is ready, or past its deadline: work may begin. In an open loop job 0 is due now.
   virtual void begin() = 0;
   // A message of a ready worker. An error ends that worker with the stated reason.
   virtual Result<void> message(WorkerKey key, v1::ToCoordinator&& message) = 0;
@@ -93,6 +104,9 @@ class Dispatch {
 
   // Seconds that each job took, as it became safe.
   std::function<void(double)> on_service = [](double) {};
+  // Open loops: seconds from the intended start of each job that is done until its result was where
+  // reduce takes it, in the coordinator or in the one worker.
+  std::function<void(double)> on_latency = [](double) {};
 
  protected:
   v1::ToWorker& send(WorkerKey key) { return outgoing_.emplace_back(Outgoing{key, {}}).message; }
@@ -108,7 +122,13 @@ class Dispatch {
   // A fault that left its worker alive: counted now, and not again when its page is read.
   void count_fired_once(WorkerKey key, std::size_t fault, std::uint64_t job);
 
+  void start_open_loop() {
+    if (settings_.rate_per_second > 0) open_loop_.emplace(settings_.rate_per_second, now_);
+  }
+
   DispatchSettings settings_;
+  base::TimePoint now_{};
+  std::optional<wire::OpenLoop> open_loop_;  // from the beginning of an open loop on
   Ledger ledger_;
   std::optional<v1::Answer> answer_;
   std::string failure_;

@@ -31,6 +31,7 @@ void IsolatedDispatch::worker_ready(WorkerKey key) {
 
 void IsolatedDispatch::begin() {
   begun_ = true;
+  start_open_loop();
   advance();
 }
 
@@ -115,6 +116,7 @@ void IsolatedDispatch::settle(v1::JobResult&& entry) {
   if (entry.has_result()) {
     ledger_.done(job, std::move(*entry.mutable_result()));
     on_service(entry.service_seconds());
+    if (open_loop_) on_latency(base::to_seconds(now_ - open_loop_->due(job)));
   } else {
     if (!ledger_.threw(job, wire::printable(entry.error(), 500))) {
       ++ledger_.counts().retried;
@@ -131,10 +133,11 @@ void IsolatedDispatch::drop_input(std::uint64_t job) {
   inputs_.erase(found);
 }
 
+// In an open loop it is due already, and those at the back are not.
 void IsolatedDispatch::requeue(std::uint64_t job, bool front) {
   if (ledger_.is_suspect(job)) {
     solo_.push_back(job);
-  } else if (front) {
+  } else if (front || open_loop_) {
     queue_.push_front(job);
   } else {
     queue_.push_back(job);
@@ -332,6 +335,29 @@ void IsolatedDispatch::lease_suspect() {
   *send(key).mutable_jobs()->add_jobs() = make_job(job);
 }
 
+std::optional<base::TimePoint> IsolatedDispatch::next_due() const {
+  if (!open_loop_ || finished() || queue_.empty()) return {};
+  const base::TimePoint due = open_loop_->due(queue_.front());
+  // One that is due waits for room in a worker, which is told by a message.
+  const bool room = std::any_of(workers_.begin(), workers_.end(), [](const auto& entry) {
+    return entry.second.credit > 0 && !entry.second.suspect;
+  });
+  return due > now_ && room ? std::optional(due) : std::nullopt;
+}
+
+// Of the workers of which one has credit, one that has some: in turn. In an open loop the one that
+// holds the fewest jobs: what waits behind others there is late.
+std::size_t IsolatedDispatch::choose(const std::vector<std::pair<WorkerKey, Worker*>>& able) {
+  while (able[turn_ % able.size()].second->credit == 0) ++turn_;
+  std::size_t best = turn_++ % able.size();
+  if (!open_loop_) return best;
+  for (std::size_t i = 0; i < able.size(); ++i) {
+    const Worker& worker = *able[i].second;
+    if (worker.credit > 0 && worker.leased.size() < able[best].second->leased.size()) best = i;
+  }
+  return best;
+}
+
 void IsolatedDispatch::lease_jobs() {
   // Jobs would slow down the source that shares their processor, and so starve everybody else: its
   // worker gets some only when there are more than the others can take.
@@ -358,9 +384,9 @@ void IsolatedDispatch::lease_jobs() {
       queue_.pop_front();
       continue;
     }
-    const std::size_t i = turn_++ % able.size();
+    if (open_loop_ && open_loop_->due(job) > now_) break;
+    const std::size_t i = choose(able);
     Worker& worker = *able[i].second;
-    if (worker.credit == 0) continue;
     queue_.pop_front();
     take_lease(worker, job);
     if (worker.credit == 0) --left;

@@ -1,8 +1,8 @@
 // Dispatch of the isolated models: W workers, jobs leased to them within their credit.
 //
-// Where an open job is: in `queue_` (never begun, or begun and lost), in `solo_` (a suspect that
-// waits to run alone), or in exactly one worker's `leased`. Inputs stay here until their job is
-// final, in a bounded window that the source's credit keeps.
+// Where an open job is: in `queue_` (not yet due, or never begun, or begun and lost), in `solo_` (a
+// suspect that waits to run alone), or in exactly one worker's `leased`. Inputs stay here until
+// their job is final, in a bounded window that the source's credit keeps.
 #pragma once
 
 #include <deque>
@@ -10,6 +10,8 @@
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
+#include <vector>
 
 #include "dispatch/dispatch.hpp"
 
@@ -21,6 +23,8 @@ class IsolatedDispatch final : public Dispatch {
 
   void worker_ready(WorkerKey key) override;
   void begin() override;
+  void tick() override { advance(); }
+  std::optional<base::TimePoint> next_due() const override;
   Result<void> message(WorkerKey key, v1::ToCoordinator&& message) override;
   void kept_results(WorkerKey key, const std::vector<std::string>& encoded) override;
   void late_message(WorkerKey key, v1::ToCoordinator&& message) override;
@@ -46,6 +50,7 @@ class IsolatedDispatch final : public Dispatch {
   void advance();
   void feed_source();
   void lease_jobs();
+  std::size_t choose(const std::vector<std::pair<WorkerKey, Worker*>>& able);
   void lease_suspect();
   v1::Job make_job(std::uint64_t job) const;
   void take_lease(Worker& worker, std::uint64_t job);

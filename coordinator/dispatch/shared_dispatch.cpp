@@ -24,6 +24,11 @@ std::uint64_t SharedDispatch::attempts(const v1::JobResult& entry) const {
   return !entry.has_error() || threw < settings_.max_attempts ? threw + 1 : threw;
 }
 
+void SharedDispatch::note_times(const v1::JobResult& entry) const {
+  on_service(entry.service_seconds());
+  if (open_loop_ && !entry.has_error()) on_latency(entry.latency_seconds());
+}
+
 void SharedDispatch::fill_boot(v1::Boot& boot) const {
   Dispatch::fill_boot(boot);
   for (std::uint64_t job = 0; job < ledger_.size(); ++job) {
@@ -49,6 +54,7 @@ void SharedDispatch::worker_ready(WorkerKey key) {
 
 void SharedDispatch::begin() {
   begun_ = true;
+  start_open_loop();
   if (worker_) stream_safe_results();
 }
 
@@ -78,7 +84,8 @@ void SharedDispatch::stream_safe_results() {
     *send(*worker_).mutable_safe_results() = std::move(batch);
   }
   if (next_safe_ == ledger_.size() && resume_credit_ == kResumeBatches) {
-    send(*worker_).mutable_begin();
+    v1::BeginRun* begin = send(*worker_).mutable_begin();
+    if (open_loop_) begin->set_origin_nanoseconds(open_loop_->origin().time_since_epoch().count());
     begin_sent_ = true;
   }
 }
@@ -131,7 +138,7 @@ Result<void> SharedDispatch::take_checkpoint(v1::ResultBatch&& batch) {
     }
     received_ += attempts(entry);
     ledger_.counts().retried += attempts(entry) - 1;
-    on_service(entry.service_seconds());
+    note_times(entry);
     if (entry.has_result()) {
       ledger_.done(entry.index(), std::move(*entry.mutable_result()));
     } else {
@@ -146,7 +153,7 @@ void SharedDispatch::take_answer(v1::Answer&& answer) {
   for (const v1::JobResult& entry : summary_) {
     if (ledger_.is_final(entry.index())) continue;
     ledger_.counts().retried += attempts(entry) - 1;
-    on_service(entry.service_seconds());
+    note_times(entry);
     if (entry.has_error()) {
       ledger_.failed(entry.index(), entry.failures(), wire::printable(entry.error(), 500));
     } else {

@@ -24,6 +24,7 @@ class SharedDispatch final : public Dispatch {
   void stream_safe_results();
   void take_answer(v1::Answer&& answer);
   std::uint64_t attempts(const v1::JobResult& entry) const;
+  void note_times(const v1::JobResult& entry) const;
 
   bool begun_ = false;
   std::optional<WorkerKey> worker_;

@@ -32,6 +32,7 @@ struct LaunchSpec {
   // worker sooner. One with arguments is always started by exec.
   bool fork = false;
   bool capture_stdout = false;  // into HostExited::output (at most 1 MiB); else stdout joins stderr
+  std::string log;              // file for all of stderr, and of stdout where it joins; "": none
 };
 
 struct HostLaunched {
@@ -59,11 +60,12 @@ struct HostExited {
   // Exactly one of exit_code and signal, or neither when nobody could learn the cause.
   std::optional<int> exit_code;
   std::optional<int> signal;
-  base::TimePoint detected;    // when the pidfd became readable
-  std::optional<Usage> usage;  // nothing when nobody could learn it
-  std::string output;          // captured stdout
-  std::string stderr_tail;     // the last 4 KiB, any bytes
-  unsigned strays_killed = 0;  // members of its group that outlived it
+  base::TimePoint detected;        // when the pidfd became readable
+  std::optional<Usage> usage;      // nothing when nobody could learn it
+  std::string output;              // captured stdout
+  std::string stderr_tail;         // the last 4 KiB, any bytes
+  std::optional<std::string> log;  // where all of it is; nothing without LaunchSpec::log or output
+  unsigned strays_killed = 0;      // members of its group that outlived it
 };
 using HostEvent = std::variant<HostLaunched, HostLaunchFailed, HostExited>;
 

@@ -7,6 +7,7 @@
 
 #include <bulkhead/v1/launcher.pb.h>
 #include <signal.h>
+#include <spdlog/spdlog.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -72,6 +73,7 @@ class LocalHost final : public Host {
   // Workers.
   void handle_ready(int timeout_ms);
   void on_ready(std::uint64_t number, Source source);
+  void read_output(PipeReader& pipe);
   void settle();
   void collect_adopted(WatchedWorker& worker);
   void emit_exit(WatchedWorker& worker);
@@ -97,6 +99,7 @@ class LocalHost final : public Host {
   Workers workers_;
   std::uint64_t next_number_ = 1;
   bool shutting_down_ = false;
+  bool log_failed_ = false;  // and it was told
   std::vector<HostEvent> events_;
 };
 
@@ -362,12 +365,20 @@ void LocalHost::on_ready(std::uint64_t number, Source source) {
       watched_.remove(worker->pidfd.get());
       return;
     case Source::kOut:
-      if (worker != nullptr) worker->out.read_some();
+      if (worker != nullptr) read_output(worker->out);
       return;
     case Source::kErr:
-      if (worker != nullptr) worker->err.read_some();
+      if (worker != nullptr) read_output(worker->err);
       return;
   }
+}
+
+// A disk that is full is full for every worker: once is enough to know it.
+void LocalHost::read_output(PipeReader& pipe) {
+  const auto read = pipe.read_some();
+  if (read || std::exchange(log_failed_, true)) return;
+  spdlog::warn("{}; the run goes on without it, and no other log that fails is told",
+               read.error().text);
 }
 
 void LocalHost::settle() {

@@ -21,14 +21,19 @@ Result<base::UniqueFd> PipeReader::open() {
   return base::UniqueFd(ends[1]);
 }
 
-void PipeReader::read_some() {
+Result<void> PipeReader::read_some() {
   char buffer[16u << 10];
+  Result<void> logged;
   for (int round = 0; round < 16 && fd_; ++round) {
     const ssize_t size = ::read(fd_.get(), buffer, sizeof buffer);
     if (size < 0 && errno == EINTR) continue;
-    if (size < 0 && errno == EAGAIN) return;
-    if (size <= 0) return close();
+    if (size < 0 && errno == EAGAIN) break;
+    if (size <= 0) {
+      close();
+      break;
+    }
     const auto count = static_cast<std::size_t>(size);
+    if (auto written = log_.append({buffer, count}); !written) logged = std::move(written);
     if (keep_ == Keep::kHead) {
       kept_.append(buffer, std::min(count, limit_ - kept_.size()));
     } else {
@@ -37,6 +42,7 @@ void PipeReader::read_some() {
       if (kept_.size() > 16 * limit_) kept_.erase(0, kept_.size() - limit_);
     }
   }
+  return logged;
 }
 
 std::string PipeReader::take() {
@@ -61,6 +67,7 @@ Result<WatchedWorker> prepare(LaunchSpec spec) {
   auto writer = worker.err.open();
   if (!writer) return fail(writer.error());
   worker.err_writer = std::move(*writer);
+  if (!spec.log.empty()) worker.err.log_to(LogFile(spec.log));
   if (!spec.lifeline) spec.lifeline = base::UniqueFd(::open("/dev/null", O_RDWR | O_CLOEXEC));
   if (spec.crash_page >= 0)
     worker.crash_page = base::UniqueFd(::fcntl(spec.crash_page, F_DUPFD_CLOEXEC, 0));
@@ -123,6 +130,7 @@ HostExited exit_of(WatchedWorker& worker) {
   if (worker.end) exited.usage = worker.end->usage;
   exited.output = worker.out.take();
   exited.stderr_tail = worker.err.take();
+  exited.log = worker.err.log().path();
   exited.strays_killed = worker.strays_killed;
   return exited;
 }

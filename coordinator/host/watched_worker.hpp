@@ -5,14 +5,16 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "host/host.hpp"
+#include "host/log_file.hpp"
 #include "host/processes.hpp"
 
 namespace bulkhead::coordinator {
 
-// Reads a pipe without blocking and keeps a bounded part of it.
+// Reads a pipe without blocking, keeps a bounded part of it, and copies all of it to a log.
 class PipeReader {
  public:
   enum class Keep { kHead, kTail };
@@ -22,8 +24,12 @@ class PipeReader {
   Result<base::UniqueFd> open();
   int fd() const { return fd_.get(); }
   bool at_end() const { return !fd_; }
-  // What is there now, at most a few hundred KiB; closes at the end of the stream.
-  void read_some();
+  // From now on. Without it nothing is copied.
+  void log_to(LogFile log) { log_ = std::move(log); }
+  const LogFile& log() const { return log_; }
+  // What is there now, at most a few hundred KiB; closes at the end of the stream. Fails, once,
+  // when the log can't be written; the rest goes on.
+  Result<void> read_some();
   void close() { fd_.reset(); }
   std::string take();
 
@@ -32,6 +38,7 @@ class PipeReader {
   std::size_t limit_;
   base::UniqueFd fd_;
   std::string kept_;
+  LogFile log_;
 };
 
 struct WatchedWorker {

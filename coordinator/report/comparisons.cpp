@@ -15,9 +15,9 @@ namespace {
 
 constexpr double kTellingDifference = 0.05;
 
-// Walls of the repetitions that both completed: repetition i of one ran beside repetition i of the
-// other.
-std::optional<Ratio> ratio_of_walls(const v1::ModelReport& upper, const v1::ModelReport& lower) {
+// Of the repetitions that both completed: repetition i of one ran beside repetition i of the other.
+std::optional<Ratio> ratio_of(bool latencies, const v1::ModelReport& upper,
+                              const v1::ModelReport& lower) {
   std::vector<double> above;
   std::vector<double> below;
   const int pairs = std::min(upper.repetitions_size(), lower.repetitions_size());
@@ -25,17 +25,24 @@ std::optional<Ratio> ratio_of_walls(const v1::ModelReport& upper, const v1::Mode
     const v1::Repetition& one = upper.repetitions(i);
     const v1::Repetition& other = lower.repetitions(i);
     if (!one.complete() || !other.complete()) continue;
-    above.push_back(one.wall_seconds());
-    below.push_back(other.wall_seconds());
+    if (!latencies) {
+      above.push_back(one.wall_seconds());
+      below.push_back(other.wall_seconds());
+    } else if (one.has_latency_median_seconds() && other.has_latency_median_seconds()) {
+      above.push_back(one.latency_median_seconds());
+      below.push_back(other.latency_median_seconds());
+    }
   }
   return paired_ratio(above, below);
 }
 
 std::optional<v1::Comparison> compare(const v1::RunReport& report, const v1::ModelReport& upper,
                                       const v1::ModelReport& lower) {
-  const std::optional<Ratio> ratio = ratio_of_walls(upper, lower);
+  const bool latencies = is_open_loop(report);
+  const std::optional<Ratio> ratio = ratio_of(latencies, upper, lower);
   if (!ratio) return std::nullopt;
   v1::Comparison comparison;
+  comparison.set_measure(latencies ? kLatencyMeasure : kWallMeasure);
   comparison.set_upper(label(report, upper));
   comparison.set_lower(label(report, lower));
   comparison.set_ratio(ratio->ratio);
@@ -76,7 +83,7 @@ const v1::ModelReport* first_side(const v1::RunReport& report, const v1::ModelRe
   return nullptr;
 }
 
-void compare_walls(v1::RunReport& report) {
+void compare_rows(v1::RunReport& report) {
   std::vector<v1::Comparison> found;
   const auto add = [&](const v1::ModelReport& upper, const v1::ModelReport* lower) {
     if (lower == nullptr || !is_measured(upper) || !is_measured(*lower)) return;

@@ -1,4 +1,5 @@
-// Which rows of a report are held against each other, and what their walls say.
+// Which rows of a report are held against each other, and what their walls say; or, of an open
+// loop, whose rate settles the walls, the median latencies of their repetitions.
 #pragma once
 
 #include <bulkhead/v1/report.pb.h>
@@ -12,7 +13,7 @@ const v1::ModelReport* baseline_of(const v1::RunReport& report, bool measured);
 
 // Fills report.comparisons: each isolated row over the baseline, each second side over its first.
 // A pair without a repetition in common has none.
-void compare_walls(v1::RunReport& report);
+void compare_rows(v1::RunReport& report);
 
 // Of these two rows; nullptr where there is none.
 const v1::Comparison* find_comparison(const v1::RunReport& report, const v1::ModelReport& upper,

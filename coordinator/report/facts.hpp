@@ -13,6 +13,12 @@ namespace bulkhead::coordinator {
 inline constexpr const char* kSameAgain = "A/A";
 inline constexpr const char* kAnotherSetting = "A/B";
 
+// What a comparison is of: fields of Repetition.
+inline constexpr const char* kWallMeasure = "wall_seconds";
+inline constexpr const char* kLatencyMeasure = "latency_median_seconds";
+
+inline bool is_open_loop(const v1::RunReport& report) { return report.has_rate_per_second(); }
+
 // Every end without a goodbye. A kill by us is one too (a hung worker), but not while draining:
 // there it is the last step of the shutdown ladder.
 inline bool is_crash(const v1::WorkerExit& exit) {

@@ -45,6 +45,9 @@ std::string render_header(const v1::RunReport& report, bool color) {
     text += fmt::format(" ({})", shown(report.scenario()));
   }
   text += fmt::format(", seed {:.0f}, {}", report.seed(), counted(repetitions, "repetition"));
+  if (is_open_loop(report)) {
+    text += fmt::format(", open loop of {} jobs/s", digits(report.rate_per_second()));
+  }
   if (report.interrupted()) text += ", " + styled("INTERRUPTED", Style::kAlarm, color);
   text += '\n';
 
@@ -67,6 +70,13 @@ std::string render_header(const v1::RunReport& report, bool color) {
   return text;
 }
 
+std::string unmeasured_words(const v1::ModelReport& model) {
+  const std::string what = !model.ran()          ? "did not run"
+                           : model.interrupted() ? "interrupted"
+                                                 : "did not finish";
+  return model.reason().empty() ? what : what + ": " + shown(model.reason());
+}
+
 std::string render_costs(const v1::RunReport& report, bool color) {
   bool intervals = false;
   for (const v1::ModelReport& model : report.models()) {
@@ -82,10 +92,7 @@ std::string render_costs(const v1::RunReport& report, bool color) {
   for (const v1::ModelReport& model : report.models()) {
     const std::string name = shown(label(report, model));
     if (!is_measured(model)) {
-      const std::string what = !model.ran()          ? "did not run"
-                               : model.interrupted() ? "interrupted"
-                                                     : "did not finish";
-      table.add_note(name, model.reason().empty() ? what : what + ": " + shown(model.reason()));
+      table.add_note(name, unmeasured_words(model));
       continue;
     }
     const v1::Estimate& wall = model.wall_seconds();
@@ -100,6 +107,44 @@ std::string render_costs(const v1::RunReport& report, bool color) {
     cells.push_back({or_absent(service.count() > 0, duration(service.p50()))});
     cells.push_back({or_absent(service.has_p99(), duration(service.p99()))});
     cells.push_back({or_absent(service.count() > 0, whole(service.count()))});
+    cells.push_back({duration(model.cpu_seconds().median())});
+    cells.push_back({or_absent(model.has_pss_bytes(), size(model.pss_bytes().median()))});
+    cells.push_back({duration(model.startup_seconds().median())});
+    table.add_row(std::move(cells));
+  }
+  return table.render(color, kWidth);
+}
+
+// An open loop: its rate settles the wall, so latency is what the models differ in.
+std::string render_latencies(const v1::RunReport& report, bool color) {
+  const bool intervals =
+      std::any_of(report.models().begin(), report.models().end(),
+                  [](const v1::ModelReport& model) { return model.latency_seconds().has_low(); });
+  std::vector<std::string> headers{"model", "latency\np50"};
+  if (intervals) headers.push_back("p50\n95 %");
+  for (const char* header : {"latency\np99", "latency\np99.9", "latency\nmax", "of\njobs", "jobs/s",
+                             "CPU", "PSS", "start-up"}) {
+    headers.push_back(header);
+  }
+  Table table(std::move(headers));
+  for (const v1::ModelReport& model : report.models()) {
+    const std::string name = shown(label(report, model));
+    if (!is_measured(model)) {
+      table.add_note(name, unmeasured_words(model));
+      continue;
+    }
+    const v1::Latency& latency = model.latency_seconds();
+    const bool any = latency.count() > 0;
+    std::vector<Cell> cells{{name, Style::kStrong}, {or_absent(any, duration(latency.median()))}};
+    if (intervals) {
+      cells.push_back({or_absent(
+          latency.has_low(), duration_interval(latency.low(), latency.high(), latency.median()))});
+    }
+    cells.push_back({or_absent(latency.has_p99(), duration(latency.p99()))});
+    cells.push_back({or_absent(latency.has_p999(), duration(latency.p999()))});
+    cells.push_back({or_absent(any, duration(latency.max()))});
+    cells.push_back({whole(latency.count())});
+    cells.push_back({digits(model.throughput_per_second().median())});
     cells.push_back({duration(model.cpu_seconds().median())});
     cells.push_back({or_absent(model.has_pss_bytes(), size(model.pss_bytes().median()))});
     cells.push_back({duration(model.startup_seconds().median())});
@@ -212,6 +257,7 @@ std::string crash_line(const v1::WorkerExit& exit, const std::string& name, bool
   text += exit.has_recovered_after_seconds()
               ? ", recovered " + duration(exit.recovered_after_seconds())
               : ", not replaced";
+  if (exit.has_log()) text += ", log " + shown(exit.log());
   return text;
 }
 
@@ -238,6 +284,23 @@ std::string render_crashes(const v1::RunReport& report) {
     add_paragraph(text, fmt::format("{} not shown: --json has all",
                                     counted(backtraces.left_out(), "other backtrace")));
   }
+  return text;
+}
+
+// A worker that the run went on without; why a model did not finish stands in its row.
+std::string render_given_up(const std::string& name, const v1::ModelReport& model) {
+  std::string text;
+  int listed = 0;
+  for (const v1::GivenUp& worker : model.given_up()) {
+    if (model.reason().find(worker.reason()) != std::string::npos) continue;
+    if (++listed > kListedMax) continue;
+    std::string line = name;
+    if (model.repetitions_size() > 1) line += fmt::format(" (repetition {})", worker.repetition());
+    add_paragraph(text, line + ": " + shown(worker.reason()));
+  }
+  const int more = listed - kListedMax;
+  if (more > 0)
+    add_paragraph(text, fmt::format("{}: gave up on {} more", name, counted(more, "worker")));
   return text;
 }
 
@@ -317,7 +380,10 @@ std::string render_text(const v1::RunReport& report, bool color) {
              model.jobs().quarantined() > 0 ||
              (!answer_checksum(model).empty() && !model.answer_equal());
   }
-  if (report.models_size() > 0) add_section(text, render_costs(report, color));
+  if (report.models_size() > 0) {
+    add_section(
+        text, is_open_loop(report) ? render_latencies(report, color) : render_costs(report, color));
+  }
   if (std::any_of(report.models().begin(), report.models().end(), is_measured)) {
     add_section(text, render_resources(report, color));
   }
@@ -325,6 +391,7 @@ std::string render_text(const v1::RunReport& report, bool color) {
   std::string events = render_crashes(report);
   for (const v1::ModelReport& model : report.models()) {
     const std::string name = shown(label(report, model));
+    events += render_given_up(name, model);
     events += render_notes(name, model.jobs());
     if (is_measured(model) && !model.reason().empty()) {
       add_paragraph(events, fmt::format("{}: {}", name, shown(model.reason())));

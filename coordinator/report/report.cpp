@@ -76,20 +76,35 @@ void estimate(v1::ModelReport& model, std::uint64_t seed) {
   if (!peak.empty()) set_estimate(peak, seed, *model.mutable_peak_rss_bytes());
 }
 
+// Percentiles of all repetitions' jobs together, and the estimate of the repetitions' own medians.
+void set_times(const Histogram& histogram, const std::vector<double>& medians, std::uint64_t seed,
+               v1::Latency& times) {
+  set_percentiles(histogram, times);
+  if (medians.empty()) {
+    times.set_median(times.p50());
+  } else {
+    set_estimate(medians, seed, times);
+  }
+}
+
 void set_service(const Histogram& histogram, std::uint64_t seed, v1::ModelReport& model) {
   if (histogram.count() == 0) return;
-  v1::Latency& service = *model.mutable_service_seconds();
-  set_percentiles(histogram, service);
   const std::vector<double> medians =
       values_of(model, [](const v1::Repetition& repetition) -> std::optional<double> {
         if (!repetition.has_service_median_seconds()) return std::nullopt;
         return repetition.service_median_seconds();
       });
-  if (medians.empty()) {
-    service.set_median(service.p50());
-  } else {
-    set_estimate(medians, seed, service);
-  }
+  set_times(histogram, medians, seed, *model.mutable_service_seconds());
+}
+
+void set_latency(const Histogram& histogram, std::uint64_t seed, v1::ModelReport& model) {
+  if (histogram.count() == 0) return;
+  const std::vector<double> medians =
+      values_of(model, [](const v1::Repetition& repetition) -> std::optional<double> {
+        if (!repetition.has_latency_median_seconds()) return std::nullopt;
+        return repetition.latency_median_seconds();
+      });
+  set_times(histogram, medians, seed, *model.mutable_latency_seconds());
 }
 
 // Sums the repetitions, where the coordinator has not done so.
@@ -160,6 +175,7 @@ void compare_answers(v1::RunReport& report) {
 void set_speedups(v1::RunReport& report) {
   double sequential = 0;
   for (const v1::ModelReport& model : report.models()) {
+    if (is_open_loop(report)) break;  // the rate settles the walls
     if (model.model() == "sequential" && is_measured(model)) {
       sequential = model.wall_seconds().median();
       break;
@@ -185,18 +201,19 @@ void set_percentiles(const Histogram& histogram, v1::Latency& latency) {
 }
 
 void complete_report(v1::RunReport& report, const std::vector<Histogram>& service,
-                     std::uint64_t seed) {
+                     std::uint64_t seed, const std::vector<Histogram>& latency) {
   for (int i = 0; i < report.models_size(); ++i) {
     v1::ModelReport& model = *report.mutable_models(i);
     estimate(model, seed);
     const auto index = static_cast<std::size_t>(i);
     if (index < service.size()) set_service(service[index], seed, model);
+    if (index < latency.size()) set_latency(latency[index], seed, model);
     sum_jobs(model);
     sum_exits(model);
   }
   set_speedups(report);
   compare_answers(report);
-  compare_walls(report);
+  compare_rows(report);
   report.clear_verdict();
   for (std::string& sentence : verdict_sentences(report)) {
     report.add_verdict(std::move(sentence));

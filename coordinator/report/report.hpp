@@ -14,12 +14,13 @@ namespace bulkhead::coordinator {
 
 // Fills what follows from the rest of the report: per-model estimates over complete repetitions
 // (median; bootstrap 95 % interval of the median from 5 repetitions up, resampled from `seed`),
-// comparisons of walls, speed-up over sequential, answer_equal, medians of detection and recovery,
-// mean blast radius, crashes, and the verdict sentences; jobs as the sum of the repetitions' unless
-// it is set. `service` holds one histogram per model, in order. Repetition i of one model is paired
-// with repetition i of another. Exits, faults, reasons and answers are the caller's.
+// comparisons of walls (of an open loop: of latencies), speed-up over sequential, answer_equal,
+// medians of detection and recovery, mean blast radius, crashes, and the verdict sentences; jobs as
+// the sum of the repetitions' unless it is set. `service` and `latency` hold one histogram per
+// model, in order; the second where there is an open loop. Repetition i of one model is paired with
+// repetition i of another. Exits, faults, reasons and answers are the caller's.
 void complete_report(v1::RunReport& report, const std::vector<Histogram>& service,
-                     std::uint64_t seed);
+                     std::uint64_t seed, const std::vector<Histogram>& latency = {});
 
 // p50, maximum and count; the higher percentiles where the histogram supports them.
 void set_percentiles(const Histogram& histogram, v1::Latency& latency);

@@ -38,9 +38,19 @@ std::string interval_words(const v1::Comparison& comparison) {
                      multiple(comparison.high()));
 }
 
-std::string times_words(const v1::Comparison& comparison) {
-  return fmt::format("{} took {} times as long as {}", wire::printable(comparison.upper()),
-                     multiple(comparison.ratio()), wire::printable(comparison.lower()));
+bool is_of_latency(const v1::Comparison& comparison) {
+  return comparison.measure() == kLatencyMeasure;
+}
+
+// `the`: for the middle of a sentence.
+std::string times_words(const v1::Comparison& comparison, std::string_view the = "The") {
+  const std::string upper = wire::printable(comparison.upper());
+  const std::string lower = wire::printable(comparison.lower());
+  const std::string ratio = multiple(comparison.ratio());
+  if (is_of_latency(comparison)) {
+    return fmt::format("{} median latency of {} was {} times that of {}", the, upper, ratio, lower);
+  }
+  return fmt::format("{} took {} times as long as {}", upper, ratio, lower);
 }
 
 std::string no_verdict_words(const v1::Comparison& comparison, std::string_view included) {
@@ -62,7 +72,8 @@ std::string telling_words(const v1::Comparison& comparison) {
 }
 
 std::string alike_words(const v1::Comparison& comparison, std::string_view included) {
-  return fmt::format("The wall times of {} and {} cannot be told apart (ratio {}, {}{}).",
+  return fmt::format("The {} of {} and {} cannot be told apart (ratio {}, {}{}).",
+                     is_of_latency(comparison) ? "median latencies" : "wall times",
                      wire::printable(comparison.upper()), wire::printable(comparison.lower()),
                      multiple(comparison.ratio()), interval_words(comparison), included);
 }
@@ -74,24 +85,31 @@ std::string wall_words(const v1::Comparison& comparison, bool only_isolation_dif
   if (!comparison.told_apart()) {
     return alike_words(comparison, included) + telling_words(comparison);
   }
-  const std::string times = times_words(comparison);
   const std::string interval = interval_words(comparison);
-  if (!only_isolation_differs) return fmt::format("{} ({}{}).", times, interval, included);
-  return fmt::format("Isolation cost {}time: {} ({}{}).", comparison.ratio() < 1 ? "no " : "",
-                     times, interval, included);
+  if (!only_isolation_differs) {
+    return fmt::format("{} ({}{}).", times_words(comparison), interval, included);
+  }
+  return fmt::format("Isolation cost {}{}: {} ({}{}).", comparison.ratio() < 1 ? "no " : "",
+                     is_of_latency(comparison) ? "latency" : "time", times_words(comparison, "the"),
+                     interval, included);
 }
 
 std::string resource_words(const v1::ModelReport& isolated, const v1::ModelReport& shared) {
   std::string text;
+  // A crash hardly shows in the median.
+  if (isolated.latency_seconds().has_p99() && shared.latency_seconds().has_p99()) {
+    text = fmt::format("latency p99 {} against {}, ", duration(isolated.latency_seconds().p99()),
+                       duration(shared.latency_seconds().p99()));
+  }
   if (isolated.has_pss_bytes() && shared.has_pss_bytes()) {
-    text = fmt::format("memory {} against {}, ", size(isolated.pss_bytes().median()),
-                       size(shared.pss_bytes().median()));
+    text += fmt::format("memory {} against {}, ", size(isolated.pss_bytes().median()),
+                        size(shared.pss_bytes().median()));
   }
   text += fmt::format("start-up {} against {}, {} against {}",
                       duration(isolated.startup_seconds().median()),
                       duration(shared.startup_seconds().median()),
                       counted(isolated.messages(), "message"), whole(shared.messages()));
-  text[0] = static_cast<char>(text[0] == 'm' ? 'M' : 'S');
+  text[0] = static_cast<char>(text[0] - 'a' + 'A');  // a letter of ours
   return text + ".";
 }
 
@@ -128,6 +146,26 @@ void add_cost(const v1::RunReport& report, const v1::ModelReport& isolated,
                         counted(isolated.processors(), "processor"), shared->processors());
   }
   sentences.push_back(text + " " + resource_words(isolated, *shared));
+}
+
+// A model that is asked for more than it can do is behind from the start, and further with each
+// job: by the end for the time that the run took longer, in the middle for half of it.
+void add_overload(const v1::RunReport& report, std::vector<std::string>& sentences) {
+  constexpr double kDone = 0.9;     // of the rate
+  constexpr double kBehind = 0.04;  // of the wall, in the middle
+  for (const v1::ModelReport& model : report.models()) {
+    if (!is_open_loop(report) || !is_measured(model)) continue;
+    const double done = model.throughput_per_second().median();
+    if (done >= kDone * report.rate_per_second() ||
+        model.latency_seconds().p50() < kBehind * model.wall_seconds().median()) {
+      continue;
+    }
+    sentences.push_back(fmt::format(
+        "{} did not keep up: it did {} of {} jobs/s, so each job came later than the one before, "
+        "and "
+        "its latencies tell how long the run was.",
+        wire::printable(label(report, model)), digits(done), digits(report.rate_per_second())));
+  }
 }
 
 // Of a second side: with --aa nothing differs, so nothing may be told.
@@ -340,6 +378,7 @@ std::vector<std::string> verdict_sentences(const v1::RunReport& report) {
         "No isolated model was asked for: add processes to --models to see what isolation costs.");
   }
   add_family(report, sentences);
+  add_overload(report, sentences);
   add_saved(report, sentences);
   add_answers(report, sentences);
   add_silent_faults(report, sentences);

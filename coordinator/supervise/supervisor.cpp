@@ -5,6 +5,8 @@
 #include <csignal>
 #include <utility>
 
+#include "cli/values.hpp"
+
 namespace bulkhead::coordinator {
 
 const char* to_string(WorkerState state) {
@@ -171,20 +173,43 @@ void Supervisor::after_end(std::uint32_t worker, bool fruitful, const std::strin
                            base::TimePoint now) {
   Worker& entry = workers_[worker];
   if (draining_) return;
+  entry.last_end = what;
   entry.barren = fruitful ? 0 : entry.barren + 1;
   if (entry.barren >= settings_.barren_limit) {
-    entry.given_up = true;
-    gave_up_reason_ =
-        fmt::format("gave up on worker {} after {} starts: {}", worker, entry.incarnation, what);
-    return;
+    return give_up(worker, fmt::format("after {} starts", entry.incarnation));
   }
-  if (entry.barren <= 1) return launch(worker, now);  // the first restart is immediate
+  if (entry.barren <= 1) return restart(worker, now);  // the first restart is immediate
   base::Duration backoff = settings_.first_backoff;
   for (std::uint32_t i = 2; i < entry.barren && backoff < settings_.most_backoff; ++i) backoff *= 2;
   backoff = std::min(backoff, settings_.most_backoff);
   // Full jitter: workers that died together do not come back together.
   entry.restart_at = now + base::Duration(static_cast<std::int64_t>(
                                random_() % static_cast<std::uint64_t>(backoff.count()) + 1));
+}
+
+// A worker that waits out a backoff is counted when it would start, not when it died.
+void Supervisor::restart(std::uint32_t worker, base::TimePoint now) {
+  if (const auto& limit = settings_.restarts) {
+    while (!restarts_.empty() && now - restarts_.front() >= limit->period) restarts_.pop_front();
+    if (restarts_.size() >= limit->most) {
+      const std::string how =
+          limit->most == 0
+              ? "without a restart"
+              : fmt::format("after {} restart{} in {}", limit->most, limit->most == 1 ? "" : "s",
+                            format_duration(limit->period));
+      return give_up(worker, fmt::format("{} (--restarts {})", how, format_restarts(*limit)));
+    }
+    restarts_.push_back(now);
+  }
+  launch(worker, now);
+}
+
+void Supervisor::give_up(std::uint32_t worker, const std::string& after) {
+  Worker& entry = workers_[worker];
+  entry.given_up = true;
+  entry.restart_at.reset();
+  given_up_.push_back(
+      {worker, fmt::format("gave up on worker {} {}: {}", worker, after, entry.last_end)});
 }
 
 void Supervisor::drain(const std::string& reason, base::TimePoint now) {
@@ -236,7 +261,7 @@ void Supervisor::tick(base::TimePoint now) {
   }
   last_tick_ = now;
   for (auto& [number, worker] : workers_) {
-    if (worker.restart_at && *worker.restart_at <= now) launch(number, now);
+    if (worker.restart_at && *worker.restart_at <= now) restart(number, now);
     if (!worker.deadline || *worker.deadline > now) continue;
     const WorkerKey key{number, worker.incarnation};
     switch (worker.state) {

@@ -5,12 +5,14 @@
 //       each state but `ready` has a deadline; any state may go to exited.
 //   exited -> launching (incarnation + 1), at once or after a backoff, or the worker is given up.
 //
-// After Erlang/OTP's supervisors: intensity and backoff count deaths that brought nothing, so that
-// a worker that dies now and then lives for ever and one that dies at every start does not.
+// After Erlang/OTP's supervisors. Backoff counts the deaths of a worker that brought nothing, so
+// that one that dies now and then lives for ever and one that dies at every start does not. A limit
+// of restarts, where there is one, counts those of all workers, fruitful or not.
 #pragma once
 
 #include <bulkhead/base/clock.hpp>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <optional>
 #include <random>
@@ -20,6 +22,7 @@
 #include <vector>
 
 #include "host/host.hpp"
+#include "supervise/restart_limit.hpp"
 
 namespace bulkhead::coordinator {
 
@@ -34,7 +37,8 @@ struct SupervisorSettings {
   base::Duration term_deadline = std::chrono::milliseconds(300);   // then SIGKILL to the group
   base::Duration first_backoff = std::chrono::milliseconds(50);
   base::Duration most_backoff = std::chrono::seconds(5);
-  std::uint32_t barren_limit = 5;  // deaths in a row that brought nothing, then given up
+  std::uint32_t barren_limit = 5;        // deaths in a row that brought nothing, then given up
+  std::optional<RestartLimit> restarts;  // the worker whose restart would exceed it is given up
   // A tick later than this after the one before says that the coordinator itself was paused: no
   // deadline may count that time. While there is a deadline, next_deadline() asks for ticks twice
   // as often, so that a loop which merely had nothing to do is never taken for a paused one.
@@ -64,6 +68,12 @@ struct WorkerEnd {
   std::string verdict;
   std::string reason;  // why we killed it, or what went wrong
   bool is_crash = false;
+};
+
+// A worker that will not be launched again.
+struct GivenUpWorker {
+  std::uint32_t worker = 0;
+  std::string reason;
 };
 
 class Supervisor {
@@ -101,7 +111,8 @@ class Supervisor {
   bool all_started() const;
   bool all_exited() const;  // and none waits for a restart
   bool all_given_up() const;
-  const std::string& gave_up_reason() const { return gave_up_reason_; }
+  // In the order in which they were given up.
+  const std::vector<GivenUpWorker>& given_up() const { return given_up_; }
 
  private:
   struct Worker {
@@ -110,6 +121,7 @@ class Supervisor {
     std::optional<base::TimePoint> deadline;
     base::TimePoint deadline_set_at;
     std::optional<base::TimePoint> restart_at;  // while exited
+    std::string last_end;                       // why it must be
     std::uint32_t barren = 0;
     bool given_up = false;
     bool said_goodbye = false;
@@ -121,6 +133,8 @@ class Supervisor {
   Worker* find(WorkerKey key);
   static void set_deadline(Worker& worker, base::Duration time, base::TimePoint now);
   void launch(std::uint32_t worker, base::TimePoint now);
+  void restart(std::uint32_t worker, base::TimePoint now);
+  void give_up(std::uint32_t worker, const std::string& after);
   void after_end(std::uint32_t worker, bool fruitful, const std::string& what, base::TimePoint now);
   void start_draining(std::uint32_t worker, base::TimePoint now);
 
@@ -131,7 +145,8 @@ class Supervisor {
   std::optional<base::TimePoint> last_tick_;
   bool draining_ = false;
   std::string drain_reason_;
-  std::string gave_up_reason_;
+  std::vector<GivenUpWorker> given_up_;
+  std::deque<base::TimePoint> restarts_;  // those of the last period, where they are limited
 };
 
 }  // namespace bulkhead::coordinator

@@ -81,7 +81,7 @@ TEST_F(BadUseTest, AWorkerThatIsNoneIsRefused) {
 }
 
 TEST_F(BadUseTest, AWorkerThatDiesAtEveryStartIsGivenUp) {
-  environment_["BULKHEAD_TEST_DIE"] = "1";
+  environment_["BULKHEAD_TEST_DIE"] = "all";
   for (const std::string name : {"processes", "parallel"}) {
     const Outcome outcome =
         bulkhead({"run", "napper", "--worker", kTestWorker, "--model", name, "--workers", "2"});

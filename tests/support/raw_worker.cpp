@@ -156,6 +156,11 @@ bool sign_is_there(const char* variable) {
 
 void look_at_boot() {
   own_boot = peek_boot();
+  const char* dies = std::getenv("BULKHEAD_TEST_DIE");
+  if (dies != nullptr &&
+      (dies == std::to_string(own_boot.worker()) || dies == std::string("all"))) {
+    abort();
+  }
   const char* what = std::getenv("BULKHEAD_TEST_RAW");
   if (what == nullptr || own_boot.worker() != kRawWorker || own_boot.incarnation() != 1) return;
   RawWorker(what).live();

@@ -6,8 +6,9 @@
 
 namespace bulkhead::test {
 
-// Before worker_main(): looks at the boot message without taking it. Where BULKHEAD_TEST_RAW says
-// what to do, worker 2 in its first incarnation does it and does not return.
+// Before worker_main(): looks at the boot message without taking it. The worker whose number
+// BULKHEAD_TEST_DIE gives, or each where it is "all", dies there at every start. Where
+// BULKHEAD_TEST_RAW says what to do, worker 2 in its first incarnation does it and does not return.
 void look_at_boot();
 
 // In a job: waits for the file BULKHEAD_TEST_ATTACK, does the stranger that BULKHEAD_TEST_STRANGER

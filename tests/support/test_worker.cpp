@@ -57,7 +57,7 @@ struct Napper {
     bad.type = program::ParameterType::kText;
     bad.default_value = "no";
     bad.help =
-        "no, exit, throw, abort, deep, null, thread, nothing, lies, fork, loud, stranger, "
+        "no, exit, throw, abort, deep, null, thread, nothing, lies, fork, loud, chatty, stranger, "
         "count-here, "
         "source, reduce";
     description.parameters.push_back(bad);
@@ -78,6 +78,7 @@ struct Napper {
   }
   Result work(const Input& input) const {
     if (jobs_run_here.fetch_add(1) == 0) leave_sign("BULKHEAD_TEST_BEGUN");
+    if (bad_ == "chatty") say("job " + std::to_string(input) + "\n");
     if (input == bad_job_) misbehave();
     // The second half of the jobs is held back until the test lets it go.
     while (input >= count_ / 2 && !bulkhead::test::sign_is_there("BULKHEAD_TEST_HOLD")) {
@@ -86,6 +87,9 @@ struct Napper {
     bulkhead::sched::sleep_for(nap_);
     if (!slept_here.exchange(true)) leave_sign("BULKHEAD_TEST_SLEPT");
     return input;
+  }
+  static void say(const std::string& line) {
+    if (write(2, line.data(), line.size()) < 0) return;  // nobody reads it: no reason to stop
   }
   void misbehave() const {
     if (bad_ == "exit") _exit(0);
@@ -192,8 +196,6 @@ int main(int argc, char** argv) {
   if (const char* stall = std::getenv("BULKHEAD_TEST_STALL_MS"); stall != nullptr && argc == 1) {
     usleep(static_cast<useconds_t>(std::atoi(stall)) * 1000);
   }
-  // And one that dies at every start.
-  if (std::getenv("BULKHEAD_TEST_DIE") != nullptr && argc == 1) abort();
   if (argc == 1) bulkhead::test::look_at_boot();
   return bulkhead::worker::worker_main(argc, argv);
 }

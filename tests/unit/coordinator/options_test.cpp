@@ -27,6 +27,10 @@ TEST_F(OptionsTest, RunHasTheDefaultsThatItsHelpNames) {
   EXPECT_EQ(options->in_flight, 256u);
   EXPECT_EQ(options->seed, 1u);
   EXPECT_EQ(options->max_attempts, 3u);
+  EXPECT_EQ(options->rate_per_second, 0);
+  EXPECT_EQ(planned(*options, "rate"), "none from default");
+  EXPECT_FALSE(options->restarts);
+  EXPECT_EQ(planned(*options, "restarts"), "unlimited from default");
   EXPECT_FALSE(options->timeout);
   EXPECT_EQ(options->checkpoint, std::chrono::milliseconds(100));
   EXPECT_EQ(options->repeat, 1u);
@@ -74,6 +78,10 @@ TEST_F(OptionsTest, EveryFlagArrives) {
                               "kill@worker=4",
                               "--max-attempts",
                               "5",
+                              "--restarts",
+                              "10/1500ms",
+                              "--rate",
+                              "30/min",
                               "--timeout",
                               "1m",
                               "--checkpoint",
@@ -82,6 +90,8 @@ TEST_F(OptionsTest, EveryFlagArrives) {
                               "7",
                               "--json",
                               "-",
+                              "--logs",
+                              "/tmp//",
                               "--check",
                               "--color",
                               "always"});
@@ -104,8 +114,15 @@ TEST_F(OptionsTest, EveryFlagArrives) {
   EXPECT_EQ(options->json, "-");
   EXPECT_TRUE(options->check);
   EXPECT_TRUE(options->color);
+  ASSERT_TRUE(options->restarts);
+  EXPECT_EQ(options->restarts->most, 10u);
+  EXPECT_EQ(options->restarts->period, std::chrono::milliseconds(1500));
   EXPECT_EQ(planned(*options, "checkpoint"), "never from flag");
   EXPECT_EQ(planned(*options, "timeout"), "1m from flag");
+  EXPECT_EQ(planned(*options, "restarts"), "10/1500ms from flag");
+  EXPECT_EQ(planned(*options, "logs"), "/tmp from flag");
+  EXPECT_DOUBLE_EQ(options->rate_per_second, 0.5);
+  EXPECT_EQ(planned(*options, "rate"), "30/min from flag");
 }
 
 TEST_F(OptionsTest, AListOfInputsLeavesTheLastWordForTheScenario) {
@@ -158,6 +175,9 @@ TEST_F(OptionsTest, TheEnvironmentStandsInForFlagsAndFlagsWin) {
   set("BULKHEAD_CHECKPOINT", "never");
   set("BULKHEAD_TIMEOUT", "30s");
   set("BULKHEAD_MAX_ATTEMPTS", "4");
+  set("BULKHEAD_RESTARTS", "0/1m");
+  set("BULKHEAD_LOGS", "/tmp");
+  set("BULKHEAD_RATE", "1.5/s");
   const auto options = parse({"compare", "primes", "--workers", "2"});
   ASSERT_TRUE(options) << options.error().text;
   EXPECT_EQ(planned(*options, "workers"), "2 from flag");
@@ -169,6 +189,12 @@ TEST_F(OptionsTest, TheEnvironmentStandsInForFlagsAndFlagsWin) {
   EXPECT_EQ(planned(*options, "checkpoint"), "never from environment");
   EXPECT_EQ(planned(*options, "timeout"), "30s from environment");
   EXPECT_EQ(planned(*options, "max-attempts"), "4 from environment");
+  EXPECT_EQ(planned(*options, "restarts"), "0/1m from environment");
+  EXPECT_EQ(planned(*options, "logs"), "/tmp from environment");
+  EXPECT_EQ(planned(*options, "rate"), "1.5/s from environment");
+  EXPECT_EQ(options->rate_per_second, 1.5);
+  EXPECT_EQ(parse({"run", "primes", "--rate", "none"})->rate_per_second, 0) << "a flag wins";
+  EXPECT_FALSE(parse({"run", "primes", "--restarts", "unlimited"})->restarts) << "a flag wins";
   EXPECT_EQ(planned(*options, "json"), "none from default");
   EXPECT_EQ(options->workers, 2u);
   EXPECT_EQ(options->processors, 6u);

@@ -179,6 +179,31 @@ TEST(ReportGoldenTest, FourModelsWithoutFaults) {
   expect_golden("report_no_faults.txt", finish(report));
 }
 
+// Sequential can do 167 jobs/s and is asked for 320: the last of 400 is late by more than a second.
+TEST(ReportGoldenTest, AnOpenLoop) {
+  v1::RunReport report = four_models(5);
+  report.set_rate_per_second(320);
+  std::vector<Histogram> latency(4);
+  for (int m = 0; m < 4; ++m) {
+    const bool behind = m == 0;
+    for (int i = 0; i < 5; ++i) {
+      v1::Repetition& repetition = *report.mutable_models(m)->mutable_repetitions(i);
+      if (!behind) repetition.set_wall_seconds(1.2515);
+      repetition.set_throughput_per_second(400 / repetition.wall_seconds());
+      const double median = behind ? 0.575 : 0.0061 + 0.0002 * m + 0.00001 * ((i * 7 + m) % 5);
+      repetition.set_latency_median_seconds(median);
+      for (int job = 0; job < 400; ++job) {
+        latency[static_cast<std::size_t>(m)].record(behind ? 0.00287 * (job + 1)
+                                                           : median - 0.0002 + 1e-6 * job);
+      }
+    }
+  }
+  complete_report(report, service_of(report), 42, latency);
+  const std::string text = render_text(report, false);
+  expect_narrow(text);
+  expect_golden("report_open_loop.txt", text);
+}
+
 TEST(ReportGoldenTest, EachModelComparedWithItself) {
   v1::RunReport report = new_report();
   for (const Shape& shape : {kParallel, kProcesses}) {

@@ -53,6 +53,46 @@ TEST(VerdictTest, TheSameTimesCannotBeToldApart) {
   EXPECT_THAT(words(report), AllOf(HasSubstr("cannot be told apart"), Not(HasSubstr("cost time"))));
 }
 
+// Walls that say one thing and latencies that say another: the rate settles the walls.
+TEST(VerdictTest, AnOpenLoopIsJudgedByItsLatencies) {
+  const std::vector<double> same{1.00, 1.02, 0.98, 1.01, 0.99, 1.00};
+  const std::vector<double> longer{2.00, 2.02, 1.98, 2.01, 1.99, 2.00};
+  for (const bool latency_differs : {true, false}) {
+    v1::RunReport report;
+    report.set_rate_per_second(100);
+    v1::ModelReport& shared = add_model(report, "parallel", same);
+    v1::ModelReport& isolated = add_model(report, "processes", latency_differs ? same : longer);
+    for (int i = 0; i < 6; ++i) {
+      const auto at = static_cast<std::size_t>(i);
+      shared.mutable_repetitions(i)->set_latency_median_seconds(0.01 * same[at]);
+      isolated.mutable_repetitions(i)->set_latency_median_seconds(
+          0.01 * (latency_differs ? longer[at] : same[5 - at]));
+    }
+    const std::string text = words(report);
+    EXPECT_EQ(report.comparisons(0).measure(), "latency_median_seconds");
+    EXPECT_THAT(text, Not(HasSubstr("as long as")));
+    if (latency_differs) {
+      EXPECT_THAT(text,
+                  HasSubstr("Isolation cost latency: the median latency of processes was 2.000 "
+                            "times that of parallel (95 % interval"));
+    } else {
+      EXPECT_THAT(text, HasSubstr("The median latencies of processes and parallel cannot be told "
+                                  "apart (ratio 1."));
+    }
+    EXPECT_FALSE(report.models(0).has_speedup());
+  }
+}
+
+TEST(VerdictTest, AnOpenLoopOfOneRepetitionGivesItsRatioAndNoVerdict) {
+  v1::RunReport report;
+  report.set_rate_per_second(100);
+  add_model(report, "parallel", {1.0}).mutable_repetitions(0)->set_latency_median_seconds(0.01);
+  add_model(report, "processes", {1.0}).mutable_repetitions(0)->set_latency_median_seconds(0.015);
+  EXPECT_THAT(words(report),
+              HasSubstr("The median latency of processes was 1.500 times that of parallel in 1 "
+                        "repetition; a verdict needs 5 repetitions."));
+}
+
 TEST(VerdictTest, WhatCannotBeToldApartSaysHowManyRepetitionsWouldTell) {
   v1::RunReport report;
   add_model(report, "parallel", {1.0, 1.2, 0.9, 1.1, 1.0, 1.3});

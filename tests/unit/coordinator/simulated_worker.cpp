@@ -52,6 +52,10 @@ void Simulation::worker_takes(const WorkerPointer& worker, v1::ToWorker&& messag
       break;
     }
     case v1::ToWorker::kBegin:
+      if (open_loop_ &&
+          message.begin().origin_nanoseconds() != open_loop_->origin().time_since_epoch().count()) {
+        violated("an incarnation is told another origin");
+      }
       begin_program(worker);
       break;
     case v1::ToWorker::kDrain:
@@ -135,6 +139,13 @@ void Simulation::start_jobs(const WorkerPointer& worker) {
       worker->queue.push_back(std::move(worker->solo.front()));
       worker->solo.pop_front();
     }
+    if (plan_.shared && open_loop_ && open_loop_->due(worker->queue.front().index()) > now_) {
+      if (std::exchange(worker->paced, true)) return;
+      return at(open_loop_->due(worker->queue.front().index()) - now_, [this, worker] {
+        worker->paced = false;
+        if (worker->alive) start_jobs(worker);
+      });
+    }
     v1::Job job = std::move(worker->queue.front());
     worker->queue.pop_front();
     worker->slots[slot] = job.index();
@@ -144,6 +155,7 @@ void Simulation::start_jobs(const WorkerPointer& worker) {
 
 void Simulation::start_attempt(const WorkerPointer& worker, std::size_t slot, v1::Job job,
                                std::uint32_t failures) {
+  if (open_loop_ && now_ < open_loop_->due(job.index())) violated("a job starts before it is due");
   ++worker->page.started;
   ++starts_[job.index()];
   if (plan_.shared) {  // its faults came with the boot message
@@ -185,6 +197,7 @@ void Simulation::end_attempt(const WorkerPointer& worker, std::size_t slot, v1::
   v1::JobResult result;
   result.set_index(index);
   result.set_failures(plan_.shared ? failures : 0);
+  if (open_loop_) result.set_latency_seconds(base::to_seconds(now_ - open_loop_->due(index)));
   if (error) {
     result.set_error("it threw");
   } else {

@@ -48,6 +48,8 @@ SimulatedPlan::SimulatedPlan(std::uint64_t seed) {
     fault.times = static_cast<std::uint32_t>(1 + below(2));
     faults.push_back(fault);
   }
+  // Most of the jobs' times are below 10 ms: some keep up, some do not.
+  if (below(3) == 0) rate = static_cast<double>(50 + below(2000));
 }
 
 Simulation::Simulation(std::uint64_t seed)
@@ -56,11 +58,16 @@ Simulation::Simulation(std::uint64_t seed)
   settings.in_flight = plan_.in_flight;
   settings.max_attempts = plan_.max_attempts;
   settings.faults = plan_.faults;
+  settings.rate_per_second = plan_.rate;
   if (plan_.shared) {
     dispatch_ = std::make_unique<SharedDispatch>(settings);
   } else {
     dispatch_ = std::make_unique<IsolatedDispatch>(settings);
   }
+  dispatch_->on_latency = [this](double seconds) {
+    ++latencies_;
+    if (seconds < 0) violated("a job was over before it was due");
+  };
   starts_.assign(plan_.jobs, 0);
   deaths_.assign(plan_.jobs, 0);
   fired_.assign(plan_.faults.size(), 0);
@@ -107,10 +114,13 @@ std::string Simulation::run() {
 // The rest of a turn of the coordinator's loop, and its wait.
 void Simulation::settle() {
   supervisor_.tick(now_);
+  dispatch_->set_time(now_);
   if (!begun_ && !ending_ && supervisor_.all_started() && !supervisor_.ready().empty()) {
     begun_ = true;
+    if (plan_.rate > 0) open_loop_.emplace(plan_.rate, now_);
     dispatch_->begin();
   }
+  if (begun_ && !ending_) dispatch_->tick();
   if (!ending_ && dispatch_->finished()) stop(dispatch_->answer() ? "" : dispatch_->failure());
   for (;;) {
     auto messages = dispatch_->take_outgoing();
@@ -136,7 +146,9 @@ void Simulation::settle() {
       }
     }
   }
-  const auto next = supervisor_.next_deadline();
+  auto next = supervisor_.next_deadline();
+  const auto due = ending_ ? std::nullopt : dispatch_->next_due();
+  if (due && (!next || *due < *next)) next = due;
   if (next && (!wake_at_ || *wake_at_ <= now_ || *next < *wake_at_)) {
     wake_at_ = std::max(*next, now_ + base::Duration(1));
     at(*wake_at_ - now_, [] {});
@@ -227,6 +239,7 @@ void Simulation::send_down(WorkerKey key, v1::ToWorker message) {
 }
 
 void Simulation::take_message(WorkerKey key, v1::ToCoordinator&& message) {
+  dispatch_->set_time(now_);
   if (message.has_hello()) {
     if (!supervisor_.hello(key, now_)) return;
     workers_.at(key)->welcome = true;
@@ -330,6 +343,9 @@ void Simulation::check_end() {
     return;
   }
   if (ledger.size() != plan_.jobs) violated("jobs are missing");
+  if (latencies_ != (plan_.rate > 0 ? counts.done : 0)) {
+    violated(fmt::format("{} latencies of {} jobs that are done", latencies_, counts.done));
+  }
   if (dispatch_->answer()->checksum() != std::to_string(sum)) violated("the answer is wrong");
   if (counts.retried != starts - begun) {
     violated(

@@ -31,7 +31,8 @@ struct SimulatedPlan {
   std::uint64_t jobs = 0;
   std::uint32_t max_attempts = 3;
   std::uint32_t in_flight = 8;
-  int kills = 0;  // from outside
+  int kills = 0;    // from outside
+  double rate = 0;  // jobs in a second of an open loop; 0: a closed one
   bool rough_start = false;
   std::set<std::uint64_t> segv, kill;     // poison: end their worker at every attempt
   std::set<std::uint64_t> throws, flaky;  // at every attempt; at the first alone
@@ -112,6 +113,8 @@ class Simulation {
   std::vector<std::uint64_t> fired_;
   std::uint64_t crashes_ = 0;
   std::uint64_t late_messages_ = 0;
+  std::optional<wire::OpenLoop> open_loop_;
+  std::uint64_t latencies_ = 0;
 };
 
 // One incarnation: its process, its crash page and its ends of the pipes.
@@ -143,6 +146,7 @@ struct Simulation::Worker {
   std::map<std::uint64_t, bool> known;  // shared: outcome (true: a result) by job
   std::deque<v1::Job> solo;
   bool answered = false;
+  bool paced = false;  // it waits for a job to become due
 
   bool idle() const {
     return std::none_of(slots.begin(), slots.end(), [](const auto& slot) { return slot; });

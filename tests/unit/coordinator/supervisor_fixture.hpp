@@ -47,6 +47,14 @@ class SupervisorTest : public testing::Test {
     now_ = end;
     supervisor_->tick(now_);
   }
+  // Why, of all that were, in their order.
+  std::string given_up() const {
+    std::string text;
+    for (const GivenUpWorker& worker : supervisor_->given_up()) {
+      text += (text.empty() ? "" : "; ") + worker.reason;
+    }
+    return text;
+  }
   // The process did not run at all meanwhile.
   void pause(base::Duration time) { now_ += time; }
 

@@ -231,8 +231,7 @@ TEST_F(SupervisorTest, BarrenDeathsBackOffWithinTheirBoundsAndThenGiveUp) {
     ASSERT_TRUE(supervisor_->all_given_up());
     ASSERT_TRUE(supervisor_->all_started()) << "nobody is waited for any more";
     ASSERT_TRUE(supervisor_->all_exited());
-    ASSERT_EQ(supervisor_->gave_up_reason(),
-              "gave up on worker 1 after 5 starts: killed by signal 11 (SIGSEGV)");
+    ASSERT_EQ(given_up(), "gave up on worker 1 after 5 starts: killed by signal 11 (SIGSEGV)");
   }
   EXPECT_GT(delays.size(), 150u) << "jitter: workers that died together come back apart";
 }
@@ -321,8 +320,7 @@ TEST_F(SupervisorTest, ALaunchThatFailsGivesTheWorkerUpAtOnce) {
   EXPECT_EQ(end.reason, "/no/such: not found");
   EXPECT_FALSE(end.is_crash);
   EXPECT_THAT(actions(), IsEmpty());
-  EXPECT_EQ(supervisor_->gave_up_reason(),
-            "gave up on worker 1 after 1 starts: /no/such: not found");
+  EXPECT_EQ(given_up(), "gave up on worker 1 after 1 starts: /no/such: not found");
   EXPECT_FALSE(supervisor_->all_given_up());
   supervisor_->launch_failed({2, 1}, "/no/such: not found", now_);
   EXPECT_TRUE(supervisor_->all_given_up());

@@ -39,7 +39,7 @@ TEST(CrashPageTest, ANewPageIsEmpty) {
 
 // The layout that proto/README.md promises to workers in other languages.
 static_assert(std::is_standard_layout_v<CrashPage>);
-static_assert(sizeof(CrashPage) == 218432 && sizeof(CrashSlot) == 64);
+static_assert(sizeof(CrashPage) == 218624 && sizeof(CrashSlot) == 64);
 static_assert(offsetof(CrashPage, fault_stamp_ns) == 8 && offsetof(CrashPage, fired) == 16);
 static_assert(offsetof(CrashPage, fatal) == 320 && offsetof(CrashPage, slot) == 960);
 static_assert(offsetof(CrashPage::Fatal, job) == 32 && offsetof(CrashPage::Fatal, frames) == 64);

@@ -1,0 +1,125 @@
+// --logs: all that workers print, a file for each incarnation.
+#include <signal.h>
+
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <sstream>
+
+#include "support/command.hpp"
+
+namespace bulkhead::test {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+std::string content_of(const fs::path& path) {
+  std::ostringstream text;
+  text << std::ifstream(path, std::ios::binary).rdbuf();
+  return text.str();
+}
+
+std::size_t count(const std::string& text, const std::string& word) {
+  std::size_t found = 0;
+  for (auto at = text.find(word); at != std::string::npos; at = text.find(word, at + 1)) ++found;
+  return found;
+}
+
+class LogsTest : public CommandTest {
+ protected:
+  std::vector<std::string> napper(const std::string& bad, std::vector<std::string> more) {
+    std::vector<std::string> words{"compare",  "napper",     "--worker",  kTestWorker,
+                                   "--set",    "bad=" + bad, "--workers", "2",
+                                   "--repeat", "1",          "--logs",    path("logs")};
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  }
+};
+
+// 100 jobs of each model, each a line; who printed has a file, and nobody else.
+TEST_F(LogsTest, EveryLineOfEveryWorkerIsThereUnderTheNameThatTheReportGives) {
+  const Outcome outcome = bulkhead(napper("chatty", {"--json", "-"}));
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const Json all = report(outcome);
+  std::set<std::string> named;
+  for (const std::string& name : kModels) {
+    std::string lines;
+    for (const Json& exit : model(all, name).at("exits")) {
+      if (!exit.contains("log")) continue;
+      const std::string log = exit.at("log");
+      EXPECT_EQ(log, path("logs") + "/" + name + "-1-worker-" +
+                         std::to_string(exit.at("worker").get<int>()) + ".1.log");
+      named.insert(log);
+      lines += content_of(log);
+    }
+    EXPECT_EQ(count(lines, "job "), 100u) << name;
+    EXPECT_EQ(count(lines, "\n"), 100u) << name;
+  }
+  std::set<std::string> there;
+  for (const auto& entry : fs::directory_iterator(path("logs"))) there.insert(entry.path());
+  EXPECT_EQ(there, named);
+}
+
+TEST_F(LogsTest, ACrashedWorkersLogIsWholeAndTheTableSaysWhereItIs) {
+  const Outcome outcome = bulkhead(napper("loud", {"--models", "processes"}));
+  EXPECT_EQ(outcome.exit_code, 1);
+  std::size_t loud = 0;
+  for (const auto& entry : fs::directory_iterator(path("logs"))) {
+    ++loud;
+    EXPECT_EQ(content_of(entry.path()),
+              std::string(1'000'000, 'x') + std::string("\x1b[2Jlast words\n", 15));
+    EXPECT_EQ(count(outcome.out, entry.path().string()), 1u) << outcome.out;
+  }
+  EXPECT_EQ(loud, 3u) << "as often as the job is tried";
+}
+
+// With the coordinator dead nobody could write any more: what was printed before is there.
+TEST_F(LogsTest, WhatWasPrintedOutlivesTheCoordinator) {
+  orphans_allowed_ = true;
+  environment_["BULKHEAD_TEST_HOLD"] = path("hold");
+  const pid_t pid = start(napper("chatty", {"--models", "parallel"}));
+  const std::string log = path("logs/parallel-1-worker-1.1.log");
+  EXPECT_TRUE(eventually([&] { return count(content_of(log), "job ") == 100; }));
+  EXPECT_TRUE(kill_hard(pid));
+  EXPECT_EQ(finish(pid).signal, SIGKILL);
+  EXPECT_EQ(count(content_of(log), "\n"), 100u);
+}
+
+TEST_F(LogsTest, ALogThatCannotBeWrittenIsToldOnceAndTheRunGoesOn) {
+  for (const char* name : {"processes-1-worker-1.1.log", "processes-1-worker-2.1.log"}) {
+    fs::create_directories(path("logs/") + name);
+  }
+  const Outcome outcome = bulkhead(napper("chatty", {"--models", "processes", "--json", "-"}));
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_EQ(count(outcome.err, "cannot be made: Is a directory"), 1u) << outcome.err;
+  const Json all = report(outcome);
+  EXPECT_EQ(model(all, "processes").at("jobs").at("done"), 100);
+  for (const Json& exit : model(all, "processes").at("exits")) EXPECT_FALSE(exit.contains("log"));
+}
+
+TEST_F(LogsTest, BothSidesOfAModelHaveTheirOwn) {
+  const Outcome outcome = bulkhead(napper("chatty", {"--models", "parallel", "--aa"}));
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_EQ(count(content_of(path("logs/parallel-1-worker-1.1.log")), "job "), 100u);
+  EXPECT_EQ(count(content_of(path("logs/parallel-second-1-worker-1.1.log")), "job "), 100u);
+}
+
+TEST_F(LogsTest, APlaceThatCannotBeIsRefusedBeforeAnythingStarts) {
+  const std::string file = write_file("file", "");
+  for (const std::string& place :
+       {file, path("missing/logs"), path("file/logs"), std::string("/proc/logs")}) {
+    const Outcome outcome = bulkhead({"run", "primes", "--logs", place});
+    EXPECT_EQ(outcome.exit_code, 4) << place;
+    EXPECT_EQ(outcome.out, "");
+    EXPECT_NE(outcome.err.find(place), std::string::npos) << outcome.err;
+    EXPECT_EQ(count(outcome.err, "\n"), 1u) << outcome.err;
+  }
+  const Outcome planned = bulkhead({"run", "primes", "--logs", path("logs/"), "--check"});
+  EXPECT_EQ(planned.exit_code, 0) << planned.err;
+  EXPECT_NE(planned.out.find(path("logs")), std::string::npos);
+  EXPECT_FALSE(fs::exists(path("logs"))) << "--check makes nothing";
+}
+
+}  // namespace
+}  // namespace bulkhead::test
