@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <bulkhead/base/check.hpp>
 #include <bulkhead/base/clock.hpp>
+#include <bulkhead/base/opaque.hpp>
 #include <bulkhead/sched/scheduler.hpp>
 #include <bulkhead/wire/codec.hpp>
 #include <cerrno>
@@ -214,24 +215,12 @@ class AlternateStack {
 
 }  // namespace
 
-// Goroutines call these too, and go on on another thread after a switch: opaque, so that no
-// compiler keeps the address.
-#if defined(__clang__)
-__attribute__((noinline))
-#else
-__attribute__((noipa))
-#endif
-void set_thread_slot(int slot) noexcept {
+BULKHEAD_OPAQUE void set_thread_slot(int slot) noexcept {
   t_slot = slot;
   asm volatile("" ::: "memory");
 }
 
-#if defined(__clang__)
-__attribute__((noinline))
-#else
-__attribute__((noipa))
-#endif
-int thread_slot() noexcept {
+BULKHEAD_OPAQUE int thread_slot() noexcept {
   asm volatile("" ::: "memory");
   return t_slot;
 }

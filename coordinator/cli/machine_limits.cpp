@@ -2,6 +2,7 @@
 
 #include <sched.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -27,9 +28,10 @@ std::uint64_t descriptor_limit() {
 std::uint32_t usable_cores() {
   cpu_set_t set;
   CPU_ZERO(&set);
-  // Fails on machines beyond 1024 CPUs only; one core is then a safe guess that a flag corrects.
-  if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
-  return static_cast<std::uint32_t>(std::max(1, CPU_COUNT(&set)));
+  if (sched_getaffinity(0, sizeof set, &set) == 0)
+    return static_cast<std::uint32_t>(std::max(1, CPU_COUNT(&set)));
+  // More cores than the set has bits.
+  return static_cast<std::uint32_t>(std::max(1L, sysconf(_SC_NPROCESSORS_ONLN)));
 }
 
 std::uint32_t max_workers() {

@@ -1,6 +1,5 @@
 #include <fmt/format.h>
 #include <google/protobuf/stubs/common.h>
-#include <sched.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -9,6 +8,7 @@
 #include <fstream>
 #include <string>
 
+#include "cli/machine_limits.hpp"
 #include "report/report.hpp"
 
 namespace bulkhead::coordinator {
@@ -27,18 +27,6 @@ std::string cpu_text(const utsname& system) {
     if (colon != std::string::npos && line.starts_with("model name")) return line.substr(colon + 2);
   }
   return system.machine;
-}
-
-// What this process may run on, which a container or taskset may have cut below the machine's.
-unsigned usable_cores() {
-  cpu_set_t usable;
-  CPU_ZERO(&usable);
-  if (::sched_getaffinity(0, sizeof usable, &usable) == 0) {
-    return static_cast<unsigned>(CPU_COUNT(&usable));
-  }
-  // More cores than the set has bits.
-  const long online = ::sysconf(_SC_NPROCESSORS_ONLN);
-  return online > 0 ? static_cast<unsigned>(online) : 1;
 }
 
 std::string library_text() {

@@ -1,12 +1,8 @@
 #include "sched/thread_state.hpp"
 
-#include "sched/task.hpp"
+#include <bulkhead/base/opaque.hpp>
 
-#if defined(__clang__)
-#define BULKHEAD_OPAQUE __attribute__((noinline))
-#else
-#define BULKHEAD_OPAQUE __attribute__((noipa))  // noinline, and its callers may assume nothing
-#endif
+#include "sched/task.hpp"
 
 namespace bulkhead::sched {
 namespace {
