@@ -197,6 +197,7 @@ void Coordinator::worker_exited(HostExited&& exited) {
 // What it had finished and could not get out any more is safe all the same.
 void Coordinator::rescue_results(WorkerKey key, const WorkerRecord& record) {
   if (ending_ || dispatch_->finished() || !record.was_ready) return;
+  dispatch_->set_time(base::Clock::now());
   dispatch_->kept_results(key, wire::kept_results(*record.page.page()));
 }
 
