@@ -119,6 +119,7 @@ void Coordinator::launch_lost(WorkerKey key) {
     record_loss(exit, key, snapshot, end);
   }
   keep_exit(std::move(exit));
+  found->second.modules = {};
   found->second.lifeline.reset();
   found->second.page = {};
 }

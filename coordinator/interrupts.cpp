@@ -11,6 +11,7 @@ namespace bulkhead::coordinator {
 
 Interrupts::Interrupts() {
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);  // a file beyond `ulimit -f`: the write fails and says so
   sigset_t set;
   sigemptyset(&set);
   sigaddset(&set, SIGINT);

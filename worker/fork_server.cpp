@@ -47,35 +47,58 @@ int answer(std::uint64_t number, pid_t pid, int error_number) {
   return wire::send_packet(kSocket, bytes, {}, 0);
 }
 
+// Tells the server that an answer was given, by a byte; a worker that dies before that leaves the
+// end of the pipe.
+void confirm(base::UniqueFd& answered) {
+  static_cast<void>(!write(answered.get(), "!", 1));
+  answered.reset();
+}
+
 // In the new worker: the session and the descriptors that exec starts one with. The lifeline comes
 // last, as it takes the socket's place.
-bool become_worker(std::uint64_t number, const std::vector<base::UniqueFd>& fds) {
+bool become_worker(std::uint64_t number, const std::vector<base::UniqueFd>& fds,
+                   base::UniqueFd& answered) {
   const bool ready = setsid() >= 0 && dup2(fds[1].get(), STDOUT_FILENO) >= 0 &&
                      dup2(fds[2].get(), STDERR_FILENO) >= 0 &&
                      dup2(fds[3].get(), wire::kCrashPageFd) >= 0;
   const int error_number = ready ? 0 : errno;
-  return answer(number, getpid(), error_number) == 0 && ready &&
-         dup2(fds[0].get(), wire::kLifelineFd) >= 0;
+  const bool told = answer(number, getpid(), error_number) == 0;
+  confirm(answered);
+  return told && ready && dup2(fds[0].get(), wire::kLifelineFd) >= 0;
 }
 
 // True in the worker. Its parent ends at once, which hands it to the launcher.
 bool fork_twice(std::uint64_t number, const std::vector<base::UniqueFd>& fds) {
-  const pid_t between = fork();
+  int ends[2] = {-1, -1};
+  const bool piped = pipe2(ends, O_CLOEXEC) == 0;
+  base::UniqueFd answers(ends[0]);
+  base::UniqueFd answered(ends[1]);
+  const pid_t between = piped ? fork() : -1;
   if (between < 0) {
     answer(number, 0, errno);
     return false;
   }
   if (between > 0) {
+    answered.reset();
     while (waitpid(between, nullptr, 0) < 0 && errno == EINTR) {
     }
+    char confirmed = 0;
+    ssize_t size = 0;
+    while ((size = read(answers.get(), &confirmed, 1)) < 0 && errno == EINTR) {
+    }
+    if (size != 1) answer(number, 0, ECHILD);  // died unheard: nothing of the launch was used
     return false;
   }
+  answers.reset();
   const pid_t worker = fork();
   if (worker == 0) {
-    if (!become_worker(number, fds)) _exit(kExitUnable);
+    if (!become_worker(number, fds, answered)) _exit(kExitUnable);
     return true;
   }
-  if (worker < 0) answer(number, 0, errno);
+  if (worker < 0) {
+    answer(number, 0, errno);
+    confirm(answered);
+  }
   _exit(0);
 }
 

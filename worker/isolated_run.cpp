@@ -151,7 +151,9 @@ void IsolatedRun::run_job(const v1::Job& job) {
       result.set_error(std::move(attempt.error));
     }
   }
-  wire::keep_result(page_, result.SerializeAsString());
+  if (result.ByteSizeLong() <= wire::kKeptBytes) {
+    wire::keep_result(page_, result.SerializeAsString());
+  }
   link_.send_result(std::move(result));
   ended_.fetch_add(1, std::memory_order_release);  // pairs with quiescent(): the result is queued
   link_.wake();

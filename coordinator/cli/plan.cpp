@@ -86,7 +86,7 @@ class Resolver {
     static const std::vector<std::string> kFromEnvironment{
         "workers",       "processors", "in-flight",    "seed",    "repeat", "worker",
         "checkpoint",    "timeout",    "max-attempts", "threads", "stall",  "job-timeout",
-        "worker-memory", "restarts",   "logs",         "rate"};
+        "worker-memory", "restarts",   "logs",         "rate",    "launch"};
     if (std::find(kFromEnvironment.begin(), kFromEnvironment.end(), flag) ==
         kFromEnvironment.end()) {
       return std::nullopt;

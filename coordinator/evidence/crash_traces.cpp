@@ -37,7 +37,9 @@ std::string key_of(const std::vector<v1::Module>& modules,
   constexpr std::size_t kNear = 512;
   std::string key = fmt::format("{} ", fatal.signal);
   for (const v1::Module& module : modules) {
-    key += fmt::format("{}\n{}\n", module.path(), module.build_id());
+    // With their lengths: they may hold anything, and equal keys must mean equal lists.
+    key += fmt::format("{}:{}{}:{}", module.path().size(), module.path(), module.build_id().size(),
+                       module.build_id());
   }
   for (const std::uint64_t frame : fatal.frames) key += relative(modules, frame);
   for (std::size_t at = 0; at + 8 <= std::min(fatal.stack.size(), kNear); at += 8) {

@@ -18,6 +18,7 @@ namespace {
 
 // A server that takes longer to start, or to fork, is taken for one that never will.
 constexpr std::chrono::seconds kPatience{10};
+constexpr int kMostUnheard = 3;
 
 }  // namespace
 
@@ -28,9 +29,10 @@ std::optional<Spawned> ForkServer::spawn(const SpawnRequest& request) {
   const std::vector<int> fds{request.lifeline, request.out, request.err, request.crash_page};
   // A server that somebody killed since the last fork is started again, once.
   for (int round = 0; round < 2; ++round) {
-    if ((pid_ < 0 || executable_ != request.executable) && !start(request.executable)) {
-      unable_.insert(request.executable);
-      return std::nullopt;
+    if (pid_ < 0 || executable_ != request.executable) {
+      const Start started = start(request.executable);
+      if (started == Start::kUnable) unable_.insert(request.executable);
+      if (started != Start::kReady) return std::nullopt;
     }
     if (wire::send_packet(socket_.get(), message.SerializeAsString(), fds, 0) != 0) {
       stop();
@@ -43,21 +45,27 @@ std::optional<Spawned> ForkServer::spawn(const SpawnRequest& request) {
         return Spawned{-1, EOWNERDEAD};
       }
     } while (answer.number() != message.number());
+    if (answer.error_number() == ECHILD) {
+      // Killed by somebody, or by what it does at each fork: exec serves, and soon for good.
+      if (++unheard_ >= kMostUnheard) unable_.insert(request.executable);
+      return std::nullopt;
+    }
+    unheard_ = 0;
     if (answer.error_number() != 0) return Spawned{-1, answer.error_number()};
     return Spawned{static_cast<pid_t>(answer.pid()), 0};
   }
   return std::nullopt;
 }
 
-bool ForkServer::start(const std::string& executable) {
+ForkServer::Start ForkServer::start(const std::string& executable) {
   stop();
   int ends[2];
-  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) return false;
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) return Start::kNotNow;
   socket_ = base::UniqueFd(ends[0]);
   base::UniqueFd other(ends[1]);
   // What it prints before it serves is not a worker's. Descriptor 4 is kept for the crash page.
   const base::UniqueFd nothing(::open("/dev/null", O_RDWR | O_CLOEXEC));
-  if (!nothing) return false;
+  if (!nothing) return Start::kNotNow;
   SpawnRequest request;
   request.executable = executable;
   request.arguments = {wire::kForkServerArgument};
@@ -65,13 +73,17 @@ bool ForkServer::start(const std::string& executable) {
   request.out = request.err = request.crash_page = nothing.get();
   const Spawned spawned = spawn_worker(request);
   other.reset();  // so that its end is heard
-  if (spawned.error_number != 0) return false;
+  if (spawned.error_number != 0) {
+    const bool passing = spawned.error_number == EAGAIN || spawned.error_number == ENOMEM ||
+                         spawned.error_number == EMFILE || spawned.error_number == ENFILE;
+    return passing ? Start::kNotNow : Start::kUnable;
+  }
   pid_ = spawned.pid;
   executable_ = executable;
   v1::ForkAnswer ready;
-  if (receive(ready) && ready.number() == 0) return true;
+  if (receive(ready) && ready.number() == 0) return Start::kReady;
   stop();
-  return false;
+  return Start::kUnable;
 }
 
 template <class Message>

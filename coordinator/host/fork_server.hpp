@@ -29,8 +29,9 @@ class ForkServer {
   ForkServer& operator=(const ForkServer&) = delete;
 
   // Like spawn_worker(), for a request without arguments. Nothing: this executable serves no forks
-  // (it is no worker, ends before it serves, runs threads before its main() does); spawn_worker()
-  // then shows why, or works. EOWNERDEAD: the server died over it, and a worker may have begun.
+  // (it is no worker, ends before it serves, runs threads before its main() does), or not now;
+  // spawn_worker() then shows why, or works. EOWNERDEAD: the server died over it, and a worker may
+  // have begun.
   std::optional<Spawned> spawn(const SpawnRequest& request);
 
   pid_t pid() const { return pid_; }  // -1: none
@@ -40,7 +41,8 @@ class ForkServer {
   void stop();
 
  private:
-  bool start(const std::string& executable);
+  enum class Start { kReady, kUnable, kNotNow };
+  Start start(const std::string& executable);
   template <class Message>
   bool receive(Message& message);
 
@@ -50,6 +52,7 @@ class ForkServer {
   std::string executable_;
   std::uint64_t last_request_ = 0;
   std::set<std::string> unable_;
+  int unheard_ = 0;  // workers in a row that died before they could answer
 };
 
 }  // namespace bulkhead::coordinator

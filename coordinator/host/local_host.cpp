@@ -269,7 +269,7 @@ void LocalHost::replace_launcher() {
       ++it;
     } else {
       const Error lost{Code::kUnavailable,
-                       shutting_down_ ? "the host is shut down" : "its launcher died"};
+                       shutting_down_ ? "the host is shut down" : "what launched it died"};
       events_.emplace_back(HostLaunchFailed{worker.key, link_ ? lost : launcher_error_});
       it = workers_.erase(it);
     }

@@ -39,6 +39,12 @@ void remove_group(const std::string& directory) {
   ::rmdir(directory.c_str());
 }
 
+bool machine_swaps() {
+  std::ifstream swaps("/proc/swaps");
+  std::string line;
+  return std::getline(swaps, line) && std::getline(swaps, line);  // a heading, then one each
+}
+
 // Of coordinators that are gone.
 void sweep(const std::string& parent) {
   std::error_code error;
@@ -79,10 +85,11 @@ MemoryCgroup own_memory_cgroup() {
     const std::string path = line.substr(parts[0].size() + parts[1].size() + 2);
     for (const std::string& controller : split(parts[1], ',')) {
       if (controller == "memory" && !memory.empty())
-        return {memory + path, "memory.limit_in_bytes", "memory.oom_control"};
+        return {memory + path, "memory.limit_in_bytes", "memory.memsw.limit_in_bytes", false,
+                "memory.oom_control"};
     }
     if (parts[0] == "0" && memory.empty() && !unified.empty())
-      return {unified + path, "memory.max", "memory.events"};
+      return {unified + path, "memory.max", "memory.swap.max", true, "memory.events"};
   }
   return {};
 }
@@ -104,8 +111,7 @@ std::unique_ptr<WorkerGroups> WorkerGroups::open(std::uint64_t limit_bytes) {
   const std::string handed_down = groups->root_ + "/cgroup.subtree_control";
   if (fs::exists(handed_down) && !write_value(handed_down, "+memory")) return nullptr;
   const std::string probe = groups->path("probe");
-  const bool able = groups->make(probe) &&
-                    write_value(probe + "/" + groups->own_.limit_file, std::to_string(limit_bytes));
+  const bool able = groups->make(probe) && groups->limit(probe);
   ::rmdir(probe.c_str());
   return able ? std::move(groups) : nullptr;
 }
@@ -114,10 +120,16 @@ bool WorkerGroups::make(const std::string& directory) const {
   return ::mkdir(directory.c_str(), 0755) == 0 || errno == EEXIST;
 }
 
+// Without a limit on swap the kernel would move pages there instead of ending anybody.
+bool WorkerGroups::limit(const std::string& group) const {
+  if (!write_value(group + "/" + own_.limit_file, std::to_string(limit_bytes_))) return false;
+  const std::string swap = own_.swap_alone ? "0" : std::to_string(limit_bytes_);
+  return write_value(group + "/" + own_.swap_file, swap) || !machine_swaps();
+}
+
 bool WorkerGroups::add(const std::string& name, pid_t pid) {
   const std::string group = path(name);
-  return make(group) && write_value(group + "/" + own_.limit_file, std::to_string(limit_bytes_)) &&
-         write_value(group + "/cgroup.procs", std::to_string(pid));
+  return make(group) && limit(group) && write_value(group + "/cgroup.procs", std::to_string(pid));
 }
 
 bool WorkerGroups::struck(const std::string& name) const {

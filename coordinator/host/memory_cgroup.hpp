@@ -14,7 +14,9 @@ namespace bulkhead::coordinator {
 // all. `directory` is empty when there is none.
 struct MemoryCgroup {
   std::string directory;
-  const char* limit_file = "";   // bytes
+  const char* limit_file = "";  // bytes
+  const char* swap_file = "";   // of what goes to swap, or (version 1) of both together
+  bool swap_alone = false;
   const char* events_file = "";  // has a line "oom_kill N"
 };
 MemoryCgroup own_memory_cgroup();
@@ -42,6 +44,7 @@ class WorkerGroups {
   WorkerGroups(MemoryCgroup own, std::uint64_t limit_bytes);
   std::string path(const std::string& name) const { return root_ + "/" + name; }
   bool make(const std::string& directory) const;
+  bool limit(const std::string& group) const;
 
   const MemoryCgroup own_;
   const std::uint64_t limit_bytes_;

@@ -123,7 +123,7 @@ WorkerEnd Supervisor::launch_failed(WorkerKey key, const std::string& error, bas
 
 WorkerEnd Supervisor::launch_lost(WorkerKey key, base::TimePoint now) {
   Worker* worker = find(key);
-  WorkerEnd end{key, WorkerState::kLaunching, "not launched", "its launcher died", false};
+  WorkerEnd end{key, WorkerState::kLaunching, "not launched", "what launched it died", false};
   if (worker == nullptr) return end;
   end.state = worker->state;  // it may even have shaken hands before its launcher could tell of it
   worker->state = WorkerState::kExited;

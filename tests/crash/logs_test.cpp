@@ -1,5 +1,6 @@
 // --logs: all that workers print, a file for each incarnation.
 #include <signal.h>
+#include <sys/resource.h>
 
 #include <filesystem>
 #include <fstream>
@@ -96,6 +97,18 @@ TEST_F(LogsTest, ALogThatCannotBeWrittenIsToldOnceAndTheRunGoesOn) {
   const Json all = report(outcome);
   EXPECT_EQ(model(all, "processes").at("jobs").at("done"), 100);
   for (const Json& exit : model(all, "processes").at("exits")) EXPECT_FALSE(exit.contains("log"));
+}
+
+// The kernel would end a coordinator whose file grows beyond its limit, were it not told to let be.
+TEST_F(LogsTest, ALogBeyondTheLimitOnFilesEndsTheLogAlone) {
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  const rlimit small{512u << 10, before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+  const Outcome outcome = bulkhead(napper("loud", {"--models", "processes"}));
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+  EXPECT_EQ(outcome.signal, 0) << outcome.err;
+  EXPECT_EQ(count(outcome.err, "File too large"), 1u) << outcome.err;
 }
 
 TEST_F(LogsTest, BothSidesOfAModelHaveTheirOwn) {

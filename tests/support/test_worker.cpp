@@ -1,5 +1,6 @@
 // A user's own worker, with programs that behave badly.
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <unistd.h>
@@ -183,6 +184,9 @@ struct Heavy {
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (std::getenv("BULKHEAD_TEST_DIE_IN_FORK") != nullptr) {
+    pthread_atfork(nullptr, nullptr, [] { _exit(9); });
+  }
   if (std::getenv("BULKHEAD_TEST_THREAD") != nullptr) std::thread([] { pause(); }).detach();
   // What is done here before worker_main() is to be done in each worker, not once for all that are
   // forked.

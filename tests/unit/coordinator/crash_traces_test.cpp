@@ -65,6 +65,21 @@ TEST(CrashTracesTest, TheSameStackOfTwoProcessesIsAskedForOnce) {
   EXPECT_EQ(second.backtrace_note(), "");
 }
 
+// A path may hold anything, also what would separate it from the next.
+TEST(CrashTracesTest, ListsOfModulesThatReadAlikeAreNotTheSame) {
+  v1::Hello one, two;
+  one.add_modules()->set_path("/a\n\n/b");
+  two.add_modules()->set_path("/a");
+  two.add_modules()->set_path("/b");
+  CrashTraces traces;
+  v1::WorkerExit exit;
+  for (v1::Hello* hello : {&one, &two}) {
+    for (v1::Module& module : *hello->mutable_modules()) module.set_high(0x10000);
+    traces.add(checked_modules(*hello), segv_at({0x123}), exit);
+  }
+  EXPECT_EQ(traces.question().stacks_size(), 2);
+}
+
 // In code without frame pointers the frames may be alike, and the stack is not.
 TEST(CrashTracesTest, WhatLooksLikeAReturnAddressTellsStacksApart) {
   CrashTraces traces;

@@ -149,6 +149,23 @@ TEST_F(ForkServerTest, WhatServesNoForksIsSaidEachTime) {
   ::unsetenv("BULKHEAD_TEST_THREAD");
 }
 
+TEST_F(ForkServerTest, AWorkerThatDiesBeforeItAnswersIsStartedInAnotherWay) {
+  ::setenv("BULKHEAD_TEST_DIE_IN_FORK", "1", 1);
+  pid_t server = -1;
+  for (int i = 0; i < 3; ++i) {
+    Worker worker;
+    EXPECT_FALSE(spawn(worker));
+    EXPECT_TRUE(i == 0 || server == server_->pid());  // it stays, and is asked again
+    server = server_->pid();
+    EXPECT_GT(server, 1);
+  }
+  ::kill(server, SIGKILL);
+  Worker worker;
+  EXPECT_FALSE(spawn(worker));
+  EXPECT_EQ(server_->pid(), server) << "it was asked once more";
+  ::unsetenv("BULKHEAD_TEST_DIE_IN_FORK");
+}
+
 TEST_F(ForkServerTest, AKilledServerIsStartedAgainAndItsWorkersStay) {
   Worker first, second;
   ASSERT_TRUE(spawn(first));

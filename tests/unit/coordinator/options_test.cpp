@@ -178,6 +178,7 @@ TEST_F(OptionsTest, TheEnvironmentStandsInForFlagsAndFlagsWin) {
   set("BULKHEAD_RESTARTS", "0/1m");
   set("BULKHEAD_LOGS", "/tmp");
   set("BULKHEAD_RATE", "1.5/s");
+  set("BULKHEAD_LAUNCH", "exec");
   const auto options = parse({"compare", "primes", "--workers", "2"});
   ASSERT_TRUE(options) << options.error().text;
   EXPECT_EQ(planned(*options, "workers"), "2 from flag");
@@ -192,6 +193,8 @@ TEST_F(OptionsTest, TheEnvironmentStandsInForFlagsAndFlagsWin) {
   EXPECT_EQ(planned(*options, "restarts"), "0/1m from environment");
   EXPECT_EQ(planned(*options, "logs"), "/tmp from environment");
   EXPECT_EQ(planned(*options, "rate"), "1.5/s from environment");
+  EXPECT_EQ(planned(*options, "launch"), "exec from environment");
+  EXPECT_FALSE(options->fork_workers);
   EXPECT_EQ(options->rate_per_second, 1.5);
   EXPECT_EQ(parse({"run", "primes", "--rate", "none"})->rate_per_second, 0) << "a flag wins";
   EXPECT_FALSE(parse({"run", "primes", "--restarts", "unlimited"})->restarts) << "a flag wins";
