@@ -85,7 +85,7 @@ TEST(CrashTracesTest, WhatLooksLikeAReturnAddressTellsStacksApart) {
   CrashTraces traces;
   v1::WorkerExit exit;
   wire::CrashSnapshot::Fatal fatal = segv_at({0x40123});
-  for (const std::uint64_t word : {0x40500, 0x40600}) {
+  for (const std::uint64_t word : {std::uint64_t{0x40500}, std::uint64_t{0x40600}}) {
     fatal.stack.assign(reinterpret_cast<const char*>(&word), sizeof word);
     traces.add(program_at(0x40000), fatal, exit);
   }
