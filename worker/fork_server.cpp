@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -48,9 +49,10 @@ int answer(std::uint64_t number, pid_t pid, int error_number) {
 }
 
 // Tells the server that an answer was given, by a byte; a worker that dies before that leaves the
-// end of the pipe.
+// end of the stream.
 void confirm(base::UniqueFd& answered) {
-  static_cast<void>(!write(answered.get(), "!", 1));
+  // The server may be dead: no reason to die of SIGPIPE with it.
+  static_cast<void>(send(answered.get(), "!", 1, MSG_NOSIGNAL));
   answered.reset();
 }
 
@@ -70,10 +72,10 @@ bool become_worker(std::uint64_t number, const std::vector<base::UniqueFd>& fds,
 // True in the worker. Its parent ends at once, which hands it to the launcher.
 bool fork_twice(std::uint64_t number, const std::vector<base::UniqueFd>& fds) {
   int ends[2] = {-1, -1};
-  const bool piped = pipe2(ends, O_CLOEXEC) == 0;
+  const bool joined = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0;
   base::UniqueFd answers(ends[0]);
   base::UniqueFd answered(ends[1]);
-  const pid_t between = piped ? fork() : -1;
+  const pid_t between = joined ? fork() : -1;
   if (between < 0) {
     answer(number, 0, errno);
     return false;

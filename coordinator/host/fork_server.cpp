@@ -29,6 +29,8 @@ std::optional<Spawned> ForkServer::spawn(const SpawnRequest& request) {
   const std::vector<int> fds{request.lifeline, request.out, request.err, request.crash_page};
   // A server that somebody killed since the last fork is started again, once.
   for (int round = 0; round < 2; ++round) {
+    // Its end of the socket may live on for a moment in what it had just forked.
+    if (pid_ > 0 && child_by_pid(pid_, Collect::kPeek).pid == pid_) stop();
     if (pid_ < 0 || executable_ != request.executable) {
       const Start started = start(request.executable);
       if (started == Start::kUnable) unable_.insert(request.executable);
