@@ -78,7 +78,7 @@ struct RunOutcome {
   bool began = false;  // its workers were ready
   bool interrupted = false;
   std::vector<v1::WorkerExit> exits;
-  std::vector<TraceRef> traces;      // one for each exit
+  std::vector<TraceRef> traces;  // one for each exit
   std::vector<v1::GivenUp> given_up;
   std::vector<std::uint64_t> fired;  // per fault
   // By setting: what a complete run was to write, in the run directory. Removing it is the caller's
