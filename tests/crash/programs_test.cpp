@@ -26,6 +26,14 @@ std::string content(const std::string& path) {
 
 class ProgramsTest : public CommandTest {
  protected:
+  // The stock worker, with a line in `log` of the arguments of each start by exec.
+  std::string worker_that_logs(const std::string& log) const {
+    const std::string worker =
+        write_file("worker", "#!/bin/sh\necho \"$*\" >> '" + log +
+                                 "'\nexec '" BULKHEAD_BINARY_DIR "/bin/bulkhead-worker' \"$@\"\n");
+    EXPECT_EQ(::chmod(worker.c_str(), 0700), 0);
+    return worker;
+  }
   static std::vector<std::string> mandelbrot(const std::vector<std::string>& more) {
     std::vector<std::string> words{"run", "mandelbrot", "--set", "size=300", "--set", "rows=7"};
     words.insert(words.end(), more.begin(), more.end());
@@ -57,10 +65,7 @@ TEST_F(ProgramsTest, EveryModelComputesTheSameRequests) {
 
 TEST_F(ProgramsTest, OnlyAProgramThatComputesForAStatedTimeIsCalibrated) {
   const std::string log = path("asked");
-  const std::string worker =
-      write_file("worker", "#!/bin/sh\necho \"$*\" >> '" + log +
-                               "'\nexec '" BULKHEAD_BINARY_DIR "/bin/bulkhead-worker' \"$@\"\n");
-  ASSERT_EQ(::chmod(worker.c_str(), 0700), 0);
+  const std::string worker = worker_that_logs(log);
   const std::vector<std::string> common{"--worker", worker, "--model", "parallel"};
   const auto asked = [&](std::vector<std::string> words) {
     fs::remove(log);
@@ -75,13 +80,9 @@ TEST_F(ProgramsTest, OnlyAProgramThatComputesForAStatedTimeIsCalibrated) {
   EXPECT_EQ(asked({"run", "requests", "--check"}), "--describe\n");
 }
 
-// The log has a line for each start by exec.
 TEST_F(ProgramsTest, TheExecutableIsLoadedOnceForAllWorkersUnlessTheUserWantsItEachTime) {
   const std::string log = path("asked");
-  const std::string worker =
-      write_file("worker", "#!/bin/sh\necho \"$*\" >> '" + log +
-                               "'\nexec '" BULKHEAD_BINARY_DIR "/bin/bulkhead-worker' \"$@\"\n");
-  ASSERT_EQ(::chmod(worker.c_str(), 0700), 0);
+  const std::string worker = worker_that_logs(log);
   const auto asked = [&](const std::string& launch) {
     fs::remove(log);
     const Outcome outcome = bulkhead({"run", "primes", "--worker", worker, "--model", "processes",
