@@ -264,7 +264,7 @@ RunOutcome Coordinator::outcome() {
   jobs->set_results_lost(static_cast<double>(counts.results_lost));
   jobs->set_duplicates(static_cast<double>(counts.duplicates));
   for (const JobNote& note : ledger.notes()) {
-    const JobEntry& entry = ledger.at(note.job);
+    const JobEntry entry = ledger.at(note.job);
     v1::JobNote* out = jobs->add_notes();
     out->set_job(static_cast<double>(note.job));
     out->set_outcome(entry.state == JobState::kQuarantined ? "quarantined" : "failed");

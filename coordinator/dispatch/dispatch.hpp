@@ -29,10 +29,10 @@ struct DispatchSettings {
   std::uint32_t in_flight = 256;  // of the whole run
   std::uint32_t max_attempts = 3;
   std::string spill_directory;
-  std::size_t memory_limit = 64u << 20;  // of results, before they spill
-  std::vector<FaultSpec> faults;         // index = counter on the crash page
-  std::uint64_t seed = 1;                // of faults by rate
-  double rate_per_second = 0;            // of an open loop; 0: a closed one
+  std::size_t memory_limit = 1u << 20;  // of results, before they spill
+  std::vector<FaultSpec> faults;        // index = counter on the crash page
+  std::uint64_t seed = 1;               // of faults by rate
+  double rate_per_second = 0;           // of an open loop; 0: a closed one
 };
 
 // What `a` has more than `b`; counts that come from a crash page need not agree with ours.

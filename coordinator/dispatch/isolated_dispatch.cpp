@@ -114,7 +114,7 @@ void IsolatedDispatch::kept_results(WorkerKey key, const std::vector<std::string
 void IsolatedDispatch::settle(v1::JobResult&& entry) {
   const std::uint64_t job = entry.index();
   if (entry.has_result()) {
-    ledger_.done(job, std::move(*entry.mutable_result()));
+    ledger_.done(job, entry.result());
     on_service(entry.service_seconds());
     if (open_loop_) on_latency(base::to_seconds(now_ - open_loop_->due(job)));
   } else {
@@ -418,15 +418,14 @@ void IsolatedDispatch::reduce() {
       v1::JobResult* entry = batch->add_results();
       entry->set_index(next_result_);
       if (ledger_.at(next_result_).state == JobState::kDone) {
-        const std::uint64_t size = ledger_.store().size_of(next_result_);
-        if (bytes > 0 && bytes + size > kBatchBytes) {
+        auto stored = ledger_.store().get(next_result_);
+        if (!stored) return give_up(stored.error().text);
+        if (bytes > 0 && bytes + stored->size() > kBatchBytes) {
           batch->mutable_results()->RemoveLast();
           break;
         }
-        auto stored = ledger_.store().get(next_result_);
-        if (!stored) return give_up(stored.error().text);
+        bytes += stored->size();
         entry->set_result(std::move(*stored));
-        bytes += size;
       }
       bytes += 16;
       ++next_result_;

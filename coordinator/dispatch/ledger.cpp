@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <bulkhead/base/check.hpp>
-#include <utility>
 
 namespace bulkhead::coordinator {
 namespace {
@@ -14,47 +13,53 @@ void Ledger::grow(std::uint64_t count) {
   if (jobs_.size() < count) jobs_.resize(count);
 }
 
-JobEntry& Ledger::open(std::uint64_t job) {
-  BULKHEAD_CHECK(job < jobs_.size() && jobs_[job].state == JobState::kOpen, "job {} of {}", job,
+JobEntry Ledger::at(std::uint64_t job) const {
+  const auto trouble = troubles_.find(job);
+  if (trouble == troubles_.end()) return {.state = jobs_[job]};
+  return {jobs_[job], trouble->second.blames, trouble->second.failures};
+}
+
+JobState& Ledger::open(std::uint64_t job) {
+  BULKHEAD_CHECK(job < jobs_.size() && jobs_[job] == JobState::kOpen, "job {} of {}", job,
                  jobs_.size());
   return jobs_[job];
 }
 
-void Ledger::done(std::uint64_t job, std::string bytes) {
-  open(job).state = JobState::kDone;
-  store_.put(job, std::move(bytes));
+void Ledger::done(std::uint64_t job, std::string_view bytes) {
+  open(job) = JobState::kDone;
+  store_.put(job, bytes);
   ++counts_.done;
 }
 
 void Ledger::done_without_bytes(std::uint64_t job) {
-  open(job).state = JobState::kDone;
+  open(job) = JobState::kDone;
   ++counts_.done;
 }
 
 bool Ledger::threw(std::uint64_t job, const std::string& error) {
-  JobEntry& entry = open(job);
-  const std::uint32_t failures = entry.failures + 1u;
+  open(job);
+  const std::uint32_t failures = at(job).failures + 1u;
   if (failures >= max_attempts_) {
     failed(job, failures, error);
     return true;
   }
-  entry.failures = static_cast<std::uint16_t>(failures);
+  troubles_[job].failures = static_cast<std::uint16_t>(failures);
   return false;
 }
 
 void Ledger::failed(std::uint64_t job, std::uint32_t failures, const std::string& error) {
-  JobEntry& entry = open(job);
-  entry.failures = static_cast<std::uint16_t>(std::min(failures, kMostCounted));
-  entry.state = JobState::kFailed;
+  open(job) = JobState::kFailed;
+  troubles_[job].failures = static_cast<std::uint16_t>(std::min(failures, kMostCounted));
   ++counts_.failed;
   note(job, error);
 }
 
 bool Ledger::blame(std::uint64_t job, const std::string& reason) {
-  JobEntry& entry = open(job);
-  entry.blames = static_cast<std::uint16_t>(std::min(entry.blames + 1u, kMostCounted));
-  if (entry.blames < max_attempts_) return false;
-  entry.state = JobState::kQuarantined;
+  JobState& state = open(job);
+  std::uint16_t& blames = troubles_[job].blames;
+  blames = static_cast<std::uint16_t>(std::min(blames + 1u, kMostCounted));
+  if (blames < max_attempts_) return false;
+  state = JobState::kQuarantined;
   ++counts_.quarantined;
   note(job, reason);
   return true;

@@ -5,6 +5,8 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "dispatch/result_store.hpp"
@@ -47,14 +49,14 @@ class Ledger {
   // Makes sure that jobs 0..count-1 exist.
   void grow(std::uint64_t count);
   std::uint64_t size() const { return jobs_.size(); }
-  const JobEntry& at(std::uint64_t job) const { return jobs_[job]; }
+  JobEntry at(std::uint64_t job) const;
   bool is_final(std::uint64_t job) const {
-    return job < jobs_.size() && jobs_[job].state != JobState::kOpen;
+    return job < jobs_.size() && jobs_[job] != JobState::kOpen;
   }
   std::uint64_t final_count() const { return counts_.done + counts_.failed + counts_.quarantined; }
 
   // Each answers whether the job is final afterwards. All refuse a job that is final already.
-  void done(std::uint64_t job, std::string bytes);
+  void done(std::uint64_t job, std::string_view bytes);
   void done_without_bytes(std::uint64_t job);
   bool threw(std::uint64_t job, const std::string& error);  // one more failed attempt
   void failed(std::uint64_t job, std::uint32_t failures, const std::string& error);
@@ -62,7 +64,7 @@ class Ledger {
 
   // A suspect runs alone from its second death on.
   bool is_suspect(std::uint64_t job) const {
-    return jobs_[job].state == JobState::kOpen && jobs_[job].blames >= 2;
+    return jobs_[job] == JobState::kOpen && at(job).blames >= 2;
   }
   // The reason of a failed or quarantined job, for at most 100 of them.
   const std::vector<JobNote>& notes() const { return notes_; }
@@ -72,12 +74,17 @@ class Ledger {
   std::uint32_t max_attempts() const { return max_attempts_; }
 
  private:
-  JobEntry& open(std::uint64_t job);
+  struct Trouble {
+    std::uint16_t blames = 0;
+    std::uint16_t failures = 0;
+  };
+  JobState& open(std::uint64_t job);
   void note(std::uint64_t job, const std::string& reason);
 
   std::uint32_t max_attempts_;
   ResultStore store_;
-  std::vector<JobEntry> jobs_;
+  std::vector<JobState> jobs_;
+  std::unordered_map<std::uint64_t, Trouble> troubles_;  // few jobs have any
   std::vector<JobNote> notes_;
   LedgerCounts counts_;
 };

@@ -32,7 +32,7 @@ void SharedDispatch::note_times(const v1::JobResult& entry) const {
 void SharedDispatch::fill_boot(v1::Boot& boot) const {
   Dispatch::fill_boot(boot);
   for (std::uint64_t job = 0; job < ledger_.size(); ++job) {
-    const JobEntry& entry = ledger_.at(job);
+    const JobEntry entry = ledger_.at(job);
     if (entry.state == JobState::kQuarantined) {
       boot.add_quarantined_jobs(job);
     } else if (ledger_.is_suspect(job)) {
@@ -64,7 +64,7 @@ void SharedDispatch::stream_safe_results() {
     v1::SafeResults batch;
     std::size_t bytes = 0;
     for (; next_safe_ < ledger_.size() && bytes < kBatchBytes; ++next_safe_) {
-      const JobEntry& entry = ledger_.at(next_safe_);
+      const JobEntry entry = ledger_.at(next_safe_);
       if (entry.state != JobState::kDone && entry.state != JobState::kFailed) continue;
       v1::JobResult* result = batch.add_results();
       result->set_index(next_safe_);
@@ -140,7 +140,7 @@ Result<void> SharedDispatch::take_checkpoint(v1::ResultBatch&& batch) {
     ledger_.counts().retried += attempts(entry) - 1;
     note_times(entry);
     if (entry.has_result()) {
-      ledger_.done(entry.index(), std::move(*entry.mutable_result()));
+      ledger_.done(entry.index(), entry.result());
     } else {
       ledger_.failed(entry.index(), entry.failures(), wire::printable(entry.error(), 500));
     }
