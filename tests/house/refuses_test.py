@@ -18,14 +18,14 @@ FAULTS = [
     (INCLUDES, "worker/worker.cpp", "#include <bulkhead/coordinator/x.hpp>\n", "may not use 'coordinator'"),
     (INCLUDES, "worker/worker.cpp", '#include "dispatch/ledger.hpp"\n', "may not use 'coordinator'"),
     (INCLUDES, "coordinator/coordinator.cpp", "#include <bulkhead/sched/go.hpp>\n", "may not use 'sched'"),
-    (INCLUDES, "coordinator/host/a.cpp", '#include "sched/run_queue.hpp"\n', "may not use 'sched'"),
+    (INCLUDES, "coordinator/host/a.cpp", '#include "sched/queues.hpp"\n', "may not use 'sched'"),
     (INCLUDES, "proto/wire/codec.cpp", "#include <bulkhead/transport/zmq.hpp>\n", "may not use 'transport'"),
     (INCLUDES, "worker/worker.cpp", "#include <zmq.hpp>\n", "private to another module"),
     (INCLUDES, "coordinator/main.cpp", "#include <CLI/CLI.hpp>\n", "private to another module"),
     (INCLUDES, "coordinator/cli/doctor.cpp", "#include <boost/process.hpp>\n", "private to another module"),
     (INCLUDES, "worker/worker.cpp", "#include <boost/context/fiber.hpp>\n", "private to another module"),
     (INCLUDES, "coordinator/report/a.cpp", "#include <elfutils/libdwfl.h>\n", "private to another module"),
-    (INCLUDES, "worker/sched/fiber.cpp", "#include <bulkhead/v1/common.pb.h>\n", "private to another module"),
+    (INCLUDES, "worker/sched/timers.cpp", "#include <bulkhead/v1/common.pb.h>\n", "private to another module"),
     (INCLUDES, "include/bulkhead/base/a.hpp", '#include "sched/a.hpp"\n', "public header"),
     (TREE, "scripts/run", "true\n", "not a name for the top level"),
     (TREE, "worker/long.cpp", "int x;\n" * 501, "501 lines"),
@@ -39,7 +39,7 @@ FAULTS = [
 FINE = [
     (INCLUDES, "worker/worker.cpp", "#include <bulkhead/sched/go.hpp>\n#include <bulkhead/v1/control.pb.h>\n"),
     (INCLUDES, "coordinator/host/a.cpp", '#include <boost/process.hpp>\n#include "dispatch/ledger.hpp"\n'),
-    (INCLUDES, "tests/unit/a.cpp", '#include <zmq.hpp>\n#include "sched/run_queue.hpp"\n'),
+    (INCLUDES, "tests/unit/a.cpp", '#include <zmq.hpp>\n#include "sched/queues.hpp"\n'),
     (TREE, "worker/short.cpp", "int x;\n" * 500),
 ]
 

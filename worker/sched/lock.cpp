@@ -1,43 +1,38 @@
-// The contended half of sched::Lock: three states (free, held, held with sleepers) over a futex.
-#include <linux/futex.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+#include <sched.h>
+#include <time.h>
 
+#include <algorithm>
 #include <bulkhead/sched/lock.hpp>
+
+#include "sched/pause.hpp"
 
 namespace bulkhead::sched {
 namespace {
-
-// Critical sections are some tens of instructions: a short spin mostly beats two system calls.
+// Critical sections are some tens of instructions.
 constexpr int kSpins = 100;
-
-void pause_cpu() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
-
+// From here on the holder is not merely behind us on this CPU: it was stopped, or is starved.
+constexpr int kYields = 50;
+constexpr long kLongestSleep = 1'000'000;  // nanoseconds
 }  // namespace
 
 void Lock::lock_slow() {
-  for (int i = 0; i < kSpins; ++i) {
-    std::uint32_t seen = state_.load(std::memory_order_relaxed);
-    // acquire pairs with the release in unlock().
-    if (seen == kFree && state_.compare_exchange_weak(seen, kHeld, std::memory_order_acquire,
-                                                      std::memory_order_relaxed))
-      return;
-    if (seen == kContended) break;
-    pause_cpu();
-  }
-  // acquire pairs with the release in unlock(). Taken as contended, since others may sleep too.
-  while (state_.exchange(kContended, std::memory_order_acquire) != kFree) {
-    // EAGAIN and EINTR mean "look again", which the loop does.
-    ::syscall(SYS_futex, &state_, FUTEX_WAIT_PRIVATE, kContended, nullptr, nullptr, 0);
+  long sleep = 50'000;
+  for (int round = 0;; ++round) {
+    for (int i = 0; i < kSpins; ++i) {
+      // acquire pairs with the release in unlock(); the look before it spares the cache line.
+      if (!held_.load(std::memory_order_relaxed) &&
+          !held_.exchange(true, std::memory_order_acquire))
+        return;
+      pause_cpu();
+    }
+    if (round < kYields) {
+      ::sched_yield();
+      continue;
+    }
+    const timespec duration{.tv_sec = 0, .tv_nsec = sleep};
+    ::nanosleep(&duration, nullptr);
+    sleep = std::min(2 * sleep, kLongestSleep);
   }
 }
-
-void Lock::wake_one() { ::syscall(SYS_futex, &state_, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0); }
 
 }  // namespace bulkhead::sched

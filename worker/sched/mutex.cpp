@@ -18,23 +18,21 @@ struct MutexWaiter : Waiter {
 
 Mutex::~Mutex() {
   LockGuard guard(lock_);
-  BULKHEAD_CHECK(!locked_ && waiters_.empty(), "a mutex is destroyed while it is in use");
+  BULKHEAD_CHECK(state_.load(std::memory_order_acquire) == 0 && waiters_.empty(),
+                 "a mutex is destroyed while it is in use");
 }
 
-bool Mutex::try_lock() {
-  LockGuard guard(lock_);
-  if (locked_) return false;
-  locked_ = true;
-  return true;
-}
-
-void Mutex::lock() {
-  if (try_lock()) return;
+void Mutex::lock_slow() {
   const base::TimePoint since = base::Clock::now();
   for (bool woken = false;; woken = true) {
     lock_.lock();
-    if (!locked_) {
-      locked_ = true;
+    std::uint32_t state = state_.load(std::memory_order_relaxed);
+    bool mine = false;
+    do mine = (state & kLocked) == 0;
+    // Either it is ours, or its owner now finds somebody waiting. acquire as in try_lock().
+    while (!state_.compare_exchange_weak(state, state | (mine ? kLocked : kWaiting),
+                                         std::memory_order_acquire, std::memory_order_relaxed));
+    if (mine) {
       lock_.unlock();
       return;
     }
@@ -49,20 +47,19 @@ void Mutex::lock() {
   }
 }
 
-void Mutex::unlock() {
+void Mutex::unlock_slow() {
   lock_.lock();
-  BULKHEAD_CHECK(locked_, "a mutex is unlocked that is not locked");
+  BULKHEAD_CHECK((state_.load(std::memory_order_relaxed) & kLocked) != 0,
+                 "a mutex is unlocked that is not locked");
   auto* const waiter = static_cast<MutexWaiter*>(waiters_.pop_front());
-  if (waiter == nullptr) {
-    locked_ = false;
-    lock_.unlock();
-    return;
-  }
+  const std::uint32_t waiting = waiters_.empty() ? 0 : kWaiting;
   // Handed over: it stays locked, for the waiter.
-  waiter->owns = base::Clock::now() - waiter->since >= kPatience;
-  locked_ = waiter->owns;
+  if (waiter != nullptr) waiter->owns = base::Clock::now() - waiter->since >= kPatience;
+  const bool handed_over = waiter != nullptr && waiter->owns;
+  // release pairs with the acquires in lock(); nobody else changes it: it is locked.
+  state_.store(handed_over ? kLocked | waiting : waiting, std::memory_order_release);
   lock_.unlock();
-  waiter->wake();
+  if (waiter != nullptr) waiter->wake();
 }
 
 }  // namespace bulkhead::sched

@@ -1,5 +1,3 @@
-// Processors and the life of a task. A processor's loop is: take a task from the run queue, switch
-// to it, and when it switches back do what it asked for. Nothing holds a lock across the switch.
 #include <pthread.h>
 
 #include <bulkhead/base/check.hpp>
@@ -8,207 +6,119 @@
 #include <thread>
 #include <utility>
 
-#include "sched/run_queue.hpp"
-#include "sched/task.hpp"
-#include "sched/thread_state.hpp"
+#include "sched/processor.hpp"
 
 namespace bulkhead::sched {
-
-struct Scheduler::Impl {
-  Impl(Scheduler& owner, const Options& given)
-      : self(owner),
-        options(given),
-        stacks(given.stack_bytes * sanitizer::kStackFactor, probe_stack_guard()) {}
-
-  void processor_loop(unsigned processor);
-  void run_task(Task& task, unsigned processor, FiberHost& host);
-  void settle(Task& task);
-  void destroy(Task& task);
-  void announce(unsigned processor, Tag tag) {
-    if (options.observer != nullptr) options.observer->on_switch(processor, tag);
-  }
-
-  // Fixed after construction.
-  Scheduler& self;
-  const Options options;
-
-  StackPool stacks;
-  RunQueue queue;
-  std::atomic<bool> running{false};  // atomic because misuse is what it finds
-
-  // The registry: all that are alive, for dumps.
-  Lock registry_lock;
-  Task* oldest BULKHEAD_GUARDED_BY(registry_lock) = nullptr;
-  Task* youngest BULKHEAD_GUARDED_BY(registry_lock) = nullptr;
-  std::uint64_t started BULKHEAD_GUARDED_BY(registry_lock) = 0;
-};
-
 namespace {
 
-void task_entry(void* argument) {
-  Task& task = *static_cast<Task*>(argument);
-  {
-    // What the body holds is destroyed here, by the goroutine: destructors may block.
-    const std::function<void()> body = std::exchange(task.body, nullptr);
-    body();
-  }
-  task.leaving = Leaving::kEnd;
-  task.fiber.exit();
+Task& make_task(SchedulerImpl& scheduler, std::function<void()> body, Tag tag) {
+  BULKHEAD_CHECK(body != nullptr, "a goroutine needs a body");
+  Task& task = scheduler.new_task(nullptr);
+  task.scheduler = &scheduler;
+  task.has_children = false;
+  task.tag.store(tag, std::memory_order_relaxed);
+  new (task.closure) std::function<void()>(std::move(body));
+  task.body = &run_body<std::function<void()>>;
+  task.set_status(Task::kRunnable);
+  // release pairs with the acquire in alive().
+  scheduler.started_outside.fetch_add(1, std::memory_order_release);
+  return task;
+}
+
+struct Sleep : TimerNode {
+  explicit Sleep(Task& sleeper, std::int64_t until)
+      : TimerNode{.fire = [](TimerNode& node) { unpark_task(static_cast<Sleep&>(node).task); }},
+        task(sleeper),
+        deadline(until) {}
+  Task& task;
+  const std::int64_t deadline;
+};
+
+void arm_sleep(Processor&, void* object) {
+  Sleep& sleep = *static_cast<Sleep*>(object);
+  sleep.task.scheduler->timers.arm(sleep, sleep.deadline);
 }
 
 }  // namespace
 
-void Scheduler::Impl::processor_loop(unsigned processor) {
-  // run() may be called from a goroutine of another scheduler: what the thread was is put back.
-  const ThreadState outer = thread_state();
-  set_thread_state({.owner = &self, .processor = static_cast<int>(processor)});
-  if (options.observer != nullptr) options.observer->on_processor_start(processor);
-  FiberHost host{.sanitizer_fiber = sanitizer::current_fiber(), .stack = {}};
-  while (Task* task = queue.pop()) run_task(*task, processor, host);
-  set_thread_state(outer);
-}
-
-void Scheduler::Impl::run_task(Task& task, unsigned processor, FiberHost& host) {
-  if (task.stack.low == nullptr) {
-    task.stack = stacks.acquire();
-    task.fiber.prepare(task.stack, &task_entry, &task);
-  }
-  task.set_state(TaskInfo::State::kRunning);
-  announce(processor, task.tag);
-  set_current_task(&task);
-  task.fiber.resume(host);
-  set_current_task(nullptr);
-  announce(processor, kNoTag);
-  BULKHEAD_CHECK(StackPool::canary_whole(task.stack),
-                 "goroutine {} (tag {}) overflowed its stack of {} bytes", task.id, task.tag,
-                 task.stack.usable_bytes());
-  settle(task);
-}
-
-// From the moment that the task is in its queue another processor may run it, and end it: each
-// branch touches it no more after that. Not analysed: it releases the lock that the task took.
-void Scheduler::Impl::settle(Task& task) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
-  switch (task.leaving) {
-    case Leaving::kYield:
-      queue.push(task);
-      break;
-    case Leaving::kPark:
-      task.set_state(TaskInfo::State::kParked);
-      std::exchange(task.unlock, nullptr)->unlock();
-      break;
-    case Leaving::kSleep:
-      queue.push_timer(task);
-      break;
-    case Leaving::kEnd:
-      task.set_state(TaskInfo::State::kEnded);
-      stacks.release(task.stack);
-      destroy(task);
-      queue.retire();
-      break;
-  }
-}
-
-void Scheduler::Impl::destroy(Task& task) {
-  {
-    LockGuard guard(registry_lock);
-    (task.older != nullptr ? task.older->younger : oldest) = task.younger;
-    (task.younger != nullptr ? task.younger->older : youngest) = task.older;
-  }
-  delete &task;
-}
-
-void switch_out(Task& self, Leaving leaving, ParkReason reason) {
-  self.leaving = leaving;
-  self.reason.store(reason, std::memory_order_relaxed);
-  self.fiber.suspend();
-}
-
-void park_task(Task& self, Lock& lock, ParkReason reason) {
-  self.unlock = &lock;
-  switch_out(self, Leaving::kPark, reason);
-}
-
-void unpark_task(Task& task) { task.scheduler->queue.push(task); }
-
 Scheduler::Scheduler(Options options) {
   BULKHEAD_CHECK(options.processors > 0, "a scheduler needs at least one processor");
-  impl_ = std::make_unique<Impl>(*this, options);
+  impl_ = std::make_unique<SchedulerImpl>(*this, options);
 }
 
 Scheduler::~Scheduler() {
   // acquire pairs with the release at the end of run().
   BULKHEAD_CHECK(!impl_->running.load(std::memory_order_acquire),
                  "a scheduler is destroyed during run()");
-  for (Task* task : impl_->queue.drain()) impl_->destroy(*task);
 }
 
 void Scheduler::run(std::function<void()> main) {
   // acq_rel pairs with the release below: this run sees what the last one left.
   BULKHEAD_CHECK(!impl_->running.exchange(true, std::memory_order_acq_rel),
                  "run() is called while another run() is under way");
-  impl_->queue.begin();
-  go(std::move(main), current_tag());
+  impl_->begin_run();
+  impl_->inject(make_task(*impl_, std::move(main), current_tag()));
   std::vector<std::thread> threads;
-  for (unsigned processor = 1; processor < impl_->options.processors; ++processor) {
-    threads.emplace_back([this, processor] {
-      ::pthread_setname_np(::pthread_self(), fmt::format("processor-{}", processor).c_str());
-      impl_->processor_loop(processor);
+  for (unsigned index = 1; index < impl_->options.processors; ++index) {
+    threads.emplace_back([this, index] {
+      ::pthread_setname_np(::pthread_self(), fmt::format("processor-{}", index).c_str());
+      impl_->processor_loop(*impl_->processors[index]);
     });
   }
-  impl_->processor_loop(0);
+  impl_->processor_loop(*impl_->processors[0]);
   for (std::thread& thread : threads) thread.join();
+  // acquire pairs with the release in inject().
+  while (impl_->outsiders.load(std::memory_order_acquire) != 0) std::this_thread::yield();
   impl_->running.store(false, std::memory_order_release);
 }
 
 void Scheduler::go(std::function<void()> body, Tag tag) {
-  BULKHEAD_CHECK(body != nullptr, "a goroutine needs a body");
-  Task* const task = new Task;
-  task->scheduler = impl_.get();
-  task->tag = tag;
-  task->body = std::move(body);
-  {
-    LockGuard guard(impl_->registry_lock);
-    task->id = ++impl_->started;
-    task->older = impl_->youngest;
-    (impl_->youngest != nullptr ? impl_->youngest->younger : impl_->oldest) = task;
-    impl_->youngest = task;
-  }
-  impl_->queue.add(*task);
+  impl_->inject(make_task(*impl_, std::move(body), tag));
 }
 
-std::uint64_t Scheduler::alive() const { return impl_->queue.alive(); }
+std::uint64_t Scheduler::alive() const { return impl_->alive(); }
 
 unsigned Scheduler::processors() const { return impl_->options.processors; }
 
-std::vector<TaskInfo> Scheduler::tasks() const {
-  std::vector<TaskInfo> infos;
-  LockGuard guard(impl_->registry_lock);
-  for (const Task* task = impl_->oldest; task != nullptr; task = task->younger) {
-    infos.push_back({.id = task->id,
-                     .tag = task->tag,
-                     .state = task->state.load(std::memory_order_relaxed),
-                     .reason = task->reason.load(std::memory_order_relaxed)});
-  }
-  return infos;
-}
+std::vector<TaskInfo> Scheduler::tasks() const { return impl_->tasks(); }
 
 Scheduler* Scheduler::current() {
   const Task* const task = current_task();
   return task != nullptr ? &task->scheduler->self : thread_state().entered;
 }
 
-const char* to_string(TaskInfo::State state) {
+const char* to_string(Task::State state) {
   switch (state) {
-    case TaskInfo::State::kRunnable:
+    case Task::kFree:
+      return "free";
+    case Task::kRunnable:
       return "runnable";
-    case TaskInfo::State::kRunning:
+    case Task::kRunning:
       return "running";
-    case TaskInfo::State::kParked:
+    case Task::kParked:
       return "parked";
-    case TaskInfo::State::kSleeping:
+    case Task::kSleeping:
       return "sleeping";
-    case TaskInfo::State::kEnded:
-      return "ended";
+  }
+  return "unknown";
+}
+
+const char* to_string(ParkReason reason) {
+  switch (reason) {
+    case ParkReason::kNone:
+      return "none";
+    case ParkReason::kSend:
+      return "channel send";
+    case ParkReason::kReceive:
+      return "channel receive";
+    case ParkReason::kSelect:
+      return "select";
+    case ParkReason::kWaitGroup:
+      return "wait group";
+    case ParkReason::kMutex:
+      return "mutex";
+    case ParkReason::kSleep:
+      return "sleep";
   }
   return "unknown";
 }
@@ -237,24 +147,52 @@ Enter::~Enter() {
   set_thread_state(state);
 }
 
-void go(std::function<void()> body) { go(std::move(body), current_tag()); }
-
-void go(std::function<void()> body, Tag tag) {
-  if (ThreadHost* const host = thread_state().host) return host->go(std::move(body), tag);
-  Scheduler* const scheduler = Scheduler::current();
-  BULKHEAD_CHECK(scheduler != nullptr,
-                 "go() on a plain thread that entered no scheduler: use Enter or Scheduler::go");
-  scheduler->go(std::move(body), tag);
+Task& begin_task(std::source_location site) {
+  Processor& processor = processor_here();
+  Task& task = processor.scheduler.new_task(&processor);
+  task.scheduler = &processor.scheduler;
+  task.tag.store(processor.current->tag.load(std::memory_order_relaxed), std::memory_order_relaxed);
+  task.has_children = false;
+  processor.current->has_children = true;
+  task.site = site;
+  return task;
 }
 
-void yield() {
-  Task* const task = current_task();
-  if (task == nullptr) {
-    std::this_thread::yield();
-    checkpoint();
-    return;
+void launch_task(Task& task) {
+  Processor& processor = processor_here();
+  // release pairs with the acquire in alive().
+  processor.started.store(processor.started.load(std::memory_order_relaxed) + 1,
+                          std::memory_order_release);
+  processor.scheduler.launch(processor, task);
+}
+
+void go_elsewhere(std::function<void()> body) {
+  const ThreadState state = thread_state();
+  if (state.host != nullptr) return state.host->go(std::move(body), state.entered_tag);
+  BULKHEAD_CHECK(state.entered != nullptr,
+                 "go() on a plain thread that entered no scheduler: use Enter or Scheduler::go");
+  state.entered->go(std::move(body), state.entered_tag);
+}
+
+void go(std::function<void()> body, Tag tag) {
+  if (current_task() == nullptr) {
+    const ThreadState state = thread_state();
+    if (state.host != nullptr) return state.host->go(std::move(body), tag);
+    BULKHEAD_CHECK(state.entered != nullptr,
+                   "go() on a plain thread that entered no scheduler: use Enter or Scheduler::go");
+    return state.entered->go(std::move(body), tag);
   }
-  switch_out(*task, Leaving::kYield, ParkReason::kNone);
+  BULKHEAD_CHECK(body != nullptr, "a goroutine needs a body");
+  Task& task = begin_task(std::source_location::current());
+  task.tag.store(tag, std::memory_order_relaxed);
+  new (task.closure) std::function<void()>(std::move(body));
+  task.body = &run_body<std::function<void()>>;
+  launch_task(task);
+}
+
+void yield_thread() {
+  std::this_thread::yield();
+  checkpoint();
 }
 
 void sleep_for(base::Duration duration) {
@@ -268,30 +206,32 @@ void sleep_for(base::Duration duration) {
     yield();
   } else {
     // "For ever" must not overflow into the past.
-    const base::TimePoint now = base::Clock::now();
-    task->deadline =
-        duration < base::TimePoint::max() - now ? now + duration : base::TimePoint::max();
-    switch_out(*task, Leaving::kSleep, ParkReason::kSleep);
+    const std::int64_t now = base::monotonic_ns();
+    const std::int64_t most = Timers::kNever - 1 - now;
+    Sleep sleep(*task, now + std::min<std::int64_t>(duration.count(), most));
+    park_task(*task, ParkReason::kSleep, {&arm_sleep, &sleep});
   }
 }
 
 void checkpoint() {
-  const ThreadState state = thread_state();
-  if (state.task != nullptr) {
-    state.task->scheduler->announce(static_cast<unsigned>(state.processor), state.task->tag);
-  } else if (state.host != nullptr) {
-    state.host->on_run(state.entered_tag);
+  if (auto* const processor = static_cast<Processor*>(this_processor())) {
+    if (processor->current != nullptr)
+      processor->scheduler.announce(*processor,
+                                    processor->current->tag.load(std::memory_order_relaxed));
+    return;
   }
+  const ThreadState state = thread_state();
+  if (state.host != nullptr) state.host->on_run(state.entered_tag);
 }
 
 Tag current_tag() {
   const Task* const task = current_task();
-  return task != nullptr ? task->tag : thread_state().entered_tag;
+  return task != nullptr ? task->tag.load(std::memory_order_relaxed) : thread_state().entered_tag;
 }
 
 std::uint64_t current_task_id() {
   const Task* const task = current_task();
-  return task != nullptr ? task->id : 0;
+  return task != nullptr ? task->id.load(std::memory_order_relaxed) : 0;
 }
 
 }  // namespace bulkhead::sched

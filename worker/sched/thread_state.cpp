@@ -1,48 +1,41 @@
-#include "sched/thread_state.hpp"
-
 #include <bulkhead/base/opaque.hpp>
+#include <bulkhead/sched/scheduler.hpp>
 
-#include "sched/task.hpp"
+#include "sched/processor.hpp"
+
+constinit thread_local bulkhead::sched::ThreadState bulkhead::sched::bulkhead_thread_state;
 
 namespace bulkhead::sched {
-namespace {
-
-// initial-exec: no lazy allocation on first use, which a signal handler could not survive.
-[[gnu::tls_model("initial-exec")]] constinit thread_local ThreadState state;
-
-}  // namespace
 
 BULKHEAD_OPAQUE ThreadState thread_state() noexcept {
   asm volatile("" ::: "memory");
-  return state;
+  return bulkhead_thread_state;
 }
 
 BULKHEAD_OPAQUE void set_thread_state(const ThreadState& to) noexcept {
   asm volatile("" ::: "memory");
-  state = to;
-}
-
-BULKHEAD_OPAQUE Task* current_task() noexcept {
+  bulkhead_thread_state = to;
   asm volatile("" ::: "memory");
-  return state.task;
 }
 
-BULKHEAD_OPAQUE void set_current_task(Task* task) noexcept {
-  state.task = task;
-  asm volatile("" ::: "memory");  // before the switch that follows, for signal handlers
-}
-
-BULKHEAD_OPAQUE int current_processor() noexcept {
+#if !defined(__x86_64__)
+BULKHEAD_OPAQUE ProcessorHead* this_processor() noexcept {
   asm volatile("" ::: "memory");
-  return state.processor;
+  return bulkhead_thread_state.processor;
+}
+#endif
+
+int current_processor() noexcept {
+  const auto* const processor = static_cast<const Processor*>(this_processor());
+  return processor == nullptr ? -1 : static_cast<int>(processor->index);
 }
 
-BULKHEAD_OPAQUE StackBounds current_stack() noexcept {
-  asm volatile("" ::: "memory");
-  const Task* const task = state.task;
-  if (task == nullptr) return {};
-  return {.low = reinterpret_cast<std::uintptr_t>(task->stack.low),
-          .high = reinterpret_cast<std::uintptr_t>(task->stack.high),
+StackBounds current_stack() noexcept {
+  const auto* const processor = static_cast<const Processor*>(this_processor());
+  if (processor == nullptr || processor->fiber == nullptr) return {};
+  const Stack& stack = processor->fiber->stack;
+  return {.low = reinterpret_cast<std::uintptr_t>(stack.low),
+          .high = reinterpret_cast<std::uintptr_t>(stack.high),
           .guard_bytes = StackPool::kGuardBytes};
 }
 

@@ -8,22 +8,29 @@ WaitGroup::~WaitGroup() {
   BULKHEAD_CHECK(waiters_.empty(), "a wait group is destroyed while somebody waits for it");
 }
 
-void WaitGroup::add(std::int64_t count) {
+void WaitGroup::reached_zero(std::int64_t state) {
+  BULKHEAD_CHECK(state >= 0, "a wait group's count falls to {}: more done() than add()",
+                 (state >> 32));
+  if (state == 0) return;
+  // They have counted themselves under the lock, which is free again when they can be woken.
   lock_.lock();
-  count_ += count;
-  BULKHEAD_CHECK(count_ >= 0, "a wait group's count falls to {}: more done() than add()", count_);
-  WaiterList ready;
-  if (count_ == 0) ready = waiters_.take();
+  BULKHEAD_CHECK(state_.compare_exchange_strong(state, 0, std::memory_order_relaxed),
+                 "a wait group is used again before wait() has returned");
+  WaiterList ready = waiters_.take();
   lock_.unlock();  // the group may be gone from here on
   ready.wake_all();
 }
 
 void WaitGroup::wait() {
   lock_.lock();
-  if (count_ == 0) {
-    lock_.unlock();
-    return;
-  }
+  std::int64_t state = state_.load(std::memory_order_acquire);
+  do {
+    if (state < kOne) {  // acquire pairs with the last done()
+      lock_.unlock();
+      return;
+    }
+  } while (!state_.compare_exchange_weak(state, state + 1, std::memory_order_acquire,
+                                         std::memory_order_acquire));
   Waiter waiter;
   waiters_.push_back(waiter);
   waiter.park(lock_, ParkReason::kWaitGroup);

@@ -1,11 +1,11 @@
 #include <bulkhead/base/check.hpp>
+#include <bulkhead/sched/scheduler.hpp>
 #include <bulkhead/sched/waiter.hpp>
 #include <condition_variable>
 #include <mutex>
 #include <utility>
 
-#include "sched/task.hpp"
-#include "sched/thread_state.hpp"
+#include "sched/processor.hpp"
 
 namespace bulkhead::sched {
 
@@ -16,10 +16,14 @@ struct ThreadParker {
   std::condition_variable condition;
   bool signalled = false;
 
-  void wait() {
+  bool wait(base::TimePoint deadline) {
     std::unique_lock guard(mutex);
-    condition.wait(guard, [this] { return signalled; });
-    signalled = false;
+    const auto woken = [this] { return signalled; };
+    if (deadline == base::TimePoint::max())
+      condition.wait(guard, woken);
+    else
+      condition.wait_until(guard, deadline, woken);
+    return std::exchange(signalled, false);
   }
   void signal() {
     std::lock_guard guard(mutex);
@@ -29,48 +33,49 @@ struct ThreadParker {
 };
 
 namespace {
+struct Release {
+  void (*function)(void* object);
+  void* object;
+};
+}  // namespace
 
 // Only for plain threads, which never change under a function: the address may be kept.
-ThreadParker* this_thread_parker() {
+ThreadParker* Waiter::this_thread_parker() {
   thread_local ThreadParker parker;
   return &parker;
 }
 
-}  // namespace
-
-const char* to_string(ParkReason reason) {
-  switch (reason) {
-    case ParkReason::kNone:
-      return "none";
-    case ParkReason::kSend:
-      return "channel send";
-    case ParkReason::kReceive:
-      return "channel receive";
-    case ParkReason::kWaitGroup:
-      return "wait group";
-    case ParkReason::kMutex:
-      return "mutex";
-    case ParkReason::kSleep:
-      return "sleep";
+void Waiter::park(Lock& lock, ParkReason reason) {
+  if (task_ != nullptr) {
+    park_task(*task_, reason,
+              {[](Processor&, void* held)
+                   BULKHEAD_NO_THREAD_SAFETY_ANALYSIS { static_cast<Lock*>(held)->unlock(); },
+               &lock});
+    return;
   }
-  return "unknown";
+  park([](void* held) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS { static_cast<Lock*>(held)->unlock(); },
+       &lock, reason);
 }
 
-Waiter::Waiter()
-    : task_(current_task()), parker_(task_ == nullptr ? this_thread_parker() : nullptr) {}
-
-// Not analysed: for a goroutine it is the processor that releases the lock.
-void Waiter::park(Lock& lock, ParkReason reason) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+bool Waiter::park(void (*release)(void*), void* object, ParkReason reason,
+                  base::TimePoint deadline) {
   if (task_ != nullptr) {
     BULKHEAD_DCHECK(task_ == current_task(), "a waiter parks another goroutine than its own");
-    park_task(*task_, lock, reason);
-  } else {
-    lock.unlock();
-    const ThreadState state = thread_state();
-    if (state.host != nullptr) state.host->on_block();
-    parker_->wait();
-    if (state.host != nullptr) state.host->on_run(state.entered_tag);
+    Release call{release, object};
+    park_task(*task_, reason,
+              {[](Processor&, void* given) {
+                 const Release now = *static_cast<Release*>(given);
+                 now.function(now.object);
+               },
+               &call});
+    return true;
   }
+  release(object);
+  const ThreadState state = thread_state();
+  if (state.host != nullptr) state.host->on_block();
+  const bool woken = parker_->wait(deadline);
+  if (state.host != nullptr) state.host->on_run(state.entered_tag);
+  return woken;
 }
 
 void Waiter::wake() {
@@ -80,30 +85,26 @@ void Waiter::wake() {
     parker_->signal();
 }
 
-void WaiterList::push_back(Waiter& waiter) {
-  waiter.next_ = nullptr;
-  (last_ != nullptr ? last_->next_ : first_) = &waiter;
-  last_ = &waiter;
-}
-
 void WaiterList::push_front(Waiter& waiter) {
+  waiter.previous_ = nullptr;
   waiter.next_ = first_;
+  waiter.listed_ = true;
+  (first_ != nullptr ? first_->previous_ : last_) = &waiter;
   first_ = &waiter;
-  if (last_ == nullptr) last_ = &waiter;
 }
 
-Waiter* WaiterList::pop_front() {
-  Waiter* const waiter = first_;
-  if (waiter == nullptr) return nullptr;
-  first_ = std::exchange(waiter->next_, nullptr);
-  if (first_ == nullptr) last_ = nullptr;
-  return waiter;
+WaiterList WaiterList::take() {
+  WaiterList taken;
+  while (Waiter* const waiter = pop_front()) taken.push_back(*waiter);
+  return taken;
 }
 
-WaiterList WaiterList::take() { return std::exchange(*this, WaiterList{}); }
-
+// What is in here has been claimed already.
 void WaiterList::wake_all() {
-  while (Waiter* waiter = pop_front()) waiter->wake();
+  while (Waiter* const waiter = first_) {
+    remove(*waiter);
+    waiter->wake();
+  }
 }
 
 }  // namespace bulkhead::sched

@@ -14,15 +14,20 @@
 #pragma once
 
 #include <bulkhead/base/check.hpp>
+#include <bulkhead/sched/ring_buffer.hpp>
 #include <bulkhead/sched/waiter.hpp>
 #include <concepts>
 #include <cstddef>
-#include <deque>
 #include <optional>
 #include <type_traits>
 #include <utility>
 
 namespace bulkhead::sched {
+
+template <class T, class Handler>
+class ReceiveCase;
+template <class T, class Handler>
+class SendCase;
 
 template <class T>
 class Channel {
@@ -37,7 +42,7 @@ class Channel {
   // Blocks until a receiver or the buffer has taken the value.
   void send(T value) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
     lock_.lock();
-    if (offer(value)) return;
+    if (offer(value)) return count_operation();
     Sender sender(value);
     senders_.push_back(sender);
     sender.park(lock_, ParkReason::kSend);
@@ -48,7 +53,10 @@ class Channel {
   std::optional<T> receive() BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
     lock_.lock();
     std::optional<T> result;
-    if (take(result)) return result;
+    if (take(result)) {
+      count_operation();
+      return result;
+    }
     if (closed_) {
       lock_.unlock();
       return result;
@@ -62,9 +70,10 @@ class Channel {
   // Never blocks. `value` is moved from only when the answer is true.
   bool try_send(T&& value) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
     lock_.lock();
-    if (offer(value)) return true;
-    lock_.unlock();
-    return false;
+    const bool sent = offer(value);
+    if (!sent) lock_.unlock();
+    count_operation();
+    return sent;
   }
   bool try_send(const T& value) requires std::copy_constructible<T> { return try_send(T(value)); }
 
@@ -72,8 +81,8 @@ class Channel {
   std::optional<T> try_receive() BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
     lock_.lock();
     std::optional<T> result;
-    if (take(result)) return result;
-    lock_.unlock();
+    if (!take(result)) lock_.unlock();
+    count_operation();
     return result;
   }
 
@@ -100,13 +109,20 @@ class Channel {
   }
 
  private:
+  template <class U, class Handler>
+  friend class ReceiveCase;  // select.hpp
+  template <class U, class Handler>
+  friend class SendCase;
+
   struct Sender : Waiter {
     explicit Sender(T& source) : value(source) {}
+    Sender(Selection& selection, T& source) : Waiter(selection), value(source) {}
     T& value;
     bool taken = false;  // written before wake(), read after park()
   };
   struct Receiver : Waiter {
     explicit Receiver(std::optional<T>& target) : result(target) {}
+    Receiver(Selection& selection, std::optional<T>& target) : Waiter(selection), result(target) {}
     std::optional<T>& result;
   };
 
@@ -155,7 +171,7 @@ class Channel {
   mutable Lock lock_;
   // Guarded by lock_. Not annotated: offer() and take() may release the lock, which clang's
   // analysis cannot follow; hence its suppression above.
-  std::deque<T> buffer_;
+  RingBuffer<T> buffer_;
   WaiterList senders_;
   WaiterList receivers_;
   bool closed_ = false;

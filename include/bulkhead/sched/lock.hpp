@@ -5,13 +5,14 @@
 // lock is released by its processor only when the goroutine's context is saved. That is another
 // context than the one that locked, which a pthread mutex does not allow (and TSan reports).
 //
-// unlock() touches no memory of the lock after the store that releases it (the futex call passes
-// the address only), so whoever takes the lock next may destroy it.
+// One exchange to lock, a plain store to unlock: a lock with sleepers would need a second exchange.
+// Whoever finds it held spins for a moment, then gives up the CPU, since the holder may have been
+// preempted. unlock() touches no memory of the lock after its store, so whoever takes the lock next
+// may destroy it.
 #pragma once
 
 #include <atomic>
 #include <bulkhead/base/mutex.hpp>
-#include <cstdint>
 
 namespace bulkhead::sched {
 
@@ -22,25 +23,18 @@ class BULKHEAD_CAPABILITY("lock") Lock {
   Lock& operator=(const Lock&) = delete;
 
   void lock() BULKHEAD_ACQUIRE() {
-    std::uint32_t expected = kFree;
-    // acquire pairs with the release in unlock(); a failure publishes nothing.
-    if (!state_.compare_exchange_strong(expected, kHeld, std::memory_order_acquire,
-                                        std::memory_order_relaxed))
-      lock_slow();
+    // acquire pairs with the release in unlock().
+    if (held_.exchange(true, std::memory_order_acquire)) lock_slow();
   }
-
   void unlock() BULKHEAD_RELEASE() {
     // release pairs with the acquire in lock() and lock_slow().
-    if (state_.exchange(kFree, std::memory_order_release) == kContended) wake_one();
+    held_.store(false, std::memory_order_release);
   }
 
  private:
-  static constexpr std::uint32_t kFree = 0, kHeld = 1, kContended = 2;
-
   void lock_slow();
-  void wake_one();
 
-  std::atomic<std::uint32_t> state_{kFree};
+  std::atomic<bool> held_{false};
 };
 
 class BULKHEAD_SCOPED_CAPABILITY LockGuard {

@@ -8,7 +8,9 @@
 // Not annotated for clang's analysis, which does not see through std::lock_guard, its usual holder.
 #pragma once
 
+#include <atomic>
 #include <bulkhead/sched/waiter.hpp>
+#include <cstdint>
 
 namespace bulkhead::sched {
 
@@ -19,13 +21,31 @@ class Mutex {
   Mutex(const Mutex&) = delete;
   Mutex& operator=(const Mutex&) = delete;
 
-  void lock();
-  bool try_lock();
-  void unlock();
+  void lock() {
+    if (!try_lock()) lock_slow();
+  }
+  bool try_lock() {
+    std::uint32_t free = 0;
+    // acquire pairs with the releases in unlock().
+    return state_.compare_exchange_strong(free, kLocked, std::memory_order_acquire,
+                                          std::memory_order_relaxed);
+  }
+  void unlock() {
+    std::uint32_t locked = kLocked;
+    if (!state_.compare_exchange_strong(locked, 0, std::memory_order_release,
+                                        std::memory_order_relaxed))
+      unlock_slow();
+  }
 
  private:
+  // Somebody is in `waiters_`. Set and cleared under lock_.
+  static constexpr std::uint32_t kLocked = 1, kWaiting = 2;
+
+  void lock_slow();
+  void unlock_slow();
+
+  std::atomic<std::uint32_t> state_{0};
   Lock lock_;
-  bool locked_ BULKHEAD_GUARDED_BY(lock_) = false;
   WaiterList waiters_ BULKHEAD_GUARDED_BY(lock_);
 };
 

@@ -13,25 +13,26 @@
 #pragma once
 
 #include <bulkhead/base/clock.hpp>
-#include <bulkhead/sched/waiter.hpp>
+#include <bulkhead/sched/task.hpp>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <new>
+#include <source_location>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace bulkhead::sched {
-
-// A number that a goroutine carries and its children inherit; the worker puts the job there.
-using Tag = std::uint64_t;
-inline constexpr Tag kNoTag = ~Tag{0};
 
 // Told by the scheduler on a processor's own thread; must neither block nor throw.
 class Observer {
  public:
   virtual ~Observer() = default;
   // Before a goroutine runs on `processor`: the tag it carries; again at each checkpoint() of it.
-  // After it has stopped: kNoTag, so that no goroutine is blamed for what the scheduler does.
+  // When none is left to run: kNoTag.
   virtual void on_switch(unsigned processor, Tag tag) = 0;
   // On each processor's thread, before its first goroutine of each run() (alternate signal stacks
   // go here).
@@ -49,19 +50,13 @@ StackGuard probe_stack_guard();  // what a new stack would get now
 
 // One line of a dump.
 struct TaskInfo {
-  enum class State : std::uint8_t {
-    kRunnable,  // in the run queue
-    kRunning,   // in no queue: a processor has it
-    kParked,    // in the waiter list of the primitive that `reason` names
-    kSleeping,  // in the timer heap
-    kEnded,     // in no queue: about to be deleted
-  };
   std::uint64_t id = 0;
   Tag tag = kNoTag;
-  State state = State::kRunnable;
+  Task::State state = Task::kRunnable;
   ParkReason reason = ParkReason::kNone;
 };
-const char* to_string(TaskInfo::State state);
+const char* to_string(Task::State state);
+const char* to_string(ParkReason reason);
 
 struct Options {
   unsigned processors = 1;
@@ -94,10 +89,10 @@ class Scheduler {
   // The one that runs the calling goroutine, or that Enter named; nullptr elsewhere.
   static Scheduler* current();
 
-  struct Impl;
-
  private:
-  std::unique_ptr<Impl> impl_;
+  friend SchedulerImpl;
+
+  std::unique_ptr<SchedulerImpl> impl_;
 };
 
 // Runs tasks on plain threads, one each; the other meaning that go() can have. Called on its own
@@ -130,8 +125,12 @@ class Enter {
   const Tag outer_tag_;
 };
 
-void go(std::function<void()> body);  // inherits the caller's tag
+// Starts a goroutine that runs `body`, which inherits the caller's tag. No allocation for bodies of
+// up to Task::kClosureBytes. An exception that leaves it ends the process.
+template <std::invocable Body>
+void go(Body body, std::source_location site = std::source_location::current());
 void go(std::function<void()> body, Tag tag);
+
 void yield();
 void sleep_for(base::Duration duration);
 // A scheduling point without a switch: tells the observer again who runs, so that a long
@@ -149,5 +148,41 @@ struct StackBounds {
   std::size_t guard_bytes = 0;
 };
 StackBounds current_stack() noexcept;
+
+void go_elsewhere(std::function<void()> body);  // go() from a plain thread
+
+template <class Body>
+void run_body(Task& task, bool run) {
+  constexpr bool kInPlace =
+      sizeof(Body) <= Task::kClosureBytes && alignof(Body) <= alignof(std::max_align_t);
+  Body* body = nullptr;
+  if constexpr (kInPlace)
+    body = std::launder(reinterpret_cast<Body*>(task.closure));
+  else
+    body = *std::launder(reinterpret_cast<Body**>(task.closure));
+  if (run) (*body)();
+  // What it holds is destroyed by the goroutine: destructors may block.
+  if constexpr (kInPlace)
+    body->~Body();
+  else
+    delete body;
+}
+
+template <std::invocable Body>
+void go(Body body, std::source_location site) {
+  if (current_task() == nullptr) {
+    if constexpr (std::copy_constructible<Body>)
+      return go_elsewhere(std::move(body));
+    else
+      return go_elsewhere([shared = std::make_shared<Body>(std::move(body))] { (*shared)(); });
+  }
+  Task& task = begin_task(site);
+  if constexpr (sizeof(Body) <= Task::kClosureBytes && alignof(Body) <= alignof(std::max_align_t))
+    new (task.closure) Body(std::move(body));
+  else
+    new (task.closure) Body*(new Body(std::move(body)));
+  task.body = &run_body<Body>;
+  launch_task(task);
+}
 
 }  // namespace bulkhead::sched

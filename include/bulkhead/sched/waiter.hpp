@@ -9,59 +9,102 @@
 //
 // The waker takes the waiter off the list under the same lock, releases the lock, then calls
 // wake() once. From that call on the waiter may be gone: read its link before.
+//
+// Who waits for several things at once (select) has a waiter in several lists, of which one may be
+// woken: they share a Selection, and to take a waiter off a list is to claim it.
 #pragma once
 
+#include <atomic>
+#include <bulkhead/base/clock.hpp>
 #include <bulkhead/sched/lock.hpp>
+#include <bulkhead/sched/task.hpp>
 #include <cstddef>
 #include <cstdint>
 
 namespace bulkhead::sched {
 
-struct Task;
+class Waiter;
 struct ThreadParker;
 
-// Why a goroutine does not run; for dumps.
-enum class ParkReason : std::uint8_t {
-  kNone = 0,  // it runs, or it could
-  kSend,      // Channel::send: no room and no receiver
-  kReceive,   // Channel::receive: nothing there
-  kWaitGroup,
-  kMutex,
-  kSleep,
+// Claimed once, by whoever wakes one of its waiters.
+class Selection {
+ public:
+  bool claim(Waiter& waiter) {
+    Waiter* none = nullptr;
+    // acq_rel: whoever sees a winner sees what it was given. Pairs with winner().
+    return winner_.compare_exchange_strong(none, &waiter, std::memory_order_acq_rel,
+                                           std::memory_order_acquire);
+  }
+  Waiter* winner() const { return winner_.load(std::memory_order_acquire); }
+
+ private:
+  std::atomic<Waiter*> winner_{nullptr};
 };
-const char* to_string(ParkReason reason);
 
 // Lives on the stack of the one who waits. Used for one park at a time.
 class Waiter {
  public:
-  Waiter();
+  Waiter() : task_(current_task()), parker_(task_ == nullptr ? this_thread_parker() : nullptr) {}
+  explicit Waiter(Selection& selection) : Waiter() { selection_ = &selection; }
   Waiter(const Waiter&) = delete;
   Waiter& operator=(const Waiter&) = delete;
 
   // Blocks the one who constructed the waiter, until wake(). `lock` is held by the caller and is
   // released when a wake() can no longer be missed; it is not taken again.
   void park(Lock& lock, ParkReason reason) BULKHEAD_RELEASE(lock);
+  // The same with any way to release what the caller holds: `release(object)` is called once,
+  // perhaps on another stack, when a wake() can no longer be missed. A plain thread waits until
+  // `deadline` at most: false, when nobody has woken it by then.
+  bool park(void (*release)(void* object), void* object, ParkReason reason,
+            base::TimePoint deadline = base::TimePoint::max());
 
   // From any thread or goroutine, once for each park.
   void wake();
 
+  bool is_thread() const { return task_ == nullptr; }
+
  private:
   friend class WaiterList;
 
+  static ThreadParker* this_thread_parker();
+
   Task* const task_;            // the waiting goroutine, or
   ThreadParker* const parker_;  // the waiting thread's; exactly one of them is set
-  Waiter* next_ = nullptr;      // guarded by the lock of the list that holds the waiter
+  Selection* selection_ = nullptr;
+  // Guarded by the lock of the list that holds the waiter.
+  Waiter* next_ = nullptr;
+  Waiter* previous_ = nullptr;
+  bool listed_ = false;
 };
 
 // FIFO of waiters, guarded by its primitive's lock. Owns nothing.
 class WaiterList {
  public:
   bool empty() const { return first_ == nullptr; }
-  Waiter* front() const { return first_; }
-  void push_back(Waiter& waiter);
+  void push_back(Waiter& waiter) {
+    waiter.next_ = nullptr;
+    waiter.previous_ = last_;
+    waiter.listed_ = true;
+    (last_ != nullptr ? last_->next_ : first_) = &waiter;
+    last_ = &waiter;
+  }
   void push_front(Waiter& waiter);
-  Waiter* pop_front();  // nullptr when empty
-  // Takes all; wake_all() is then called without the lock.
+  // The first that can be claimed, now claimed; nullptr: there is none.
+  Waiter* pop_front() {
+    while (Waiter* const waiter = first_) {
+      remove(*waiter);
+      if (waiter->selection_ == nullptr || waiter->selection_->claim(*waiter)) return waiter;
+    }
+    return nullptr;
+  }
+  // Nothing when it is not listed.
+  void remove(Waiter& waiter) {
+    if (!waiter.listed_) return;
+    waiter.listed_ = false;
+    (waiter.previous_ != nullptr ? waiter.previous_->next_ : first_) = waiter.next_;
+    (waiter.next_ != nullptr ? waiter.next_->previous_ : last_) = waiter.previous_;
+  }
+  // Takes all that can be claimed; wake_all() is then called without the lock.
   WaiterList take();
   void wake_all();
 

@@ -136,6 +136,26 @@ TEST_F(ChannelTest, WaitingReceiversAreServedInOrder) {
   for (int i = 0; i < 10; ++i) EXPECT_EQ(got[static_cast<std::size_t>(i)], i);
 }
 
+// None of these operations ever waits, so nothing else would let the other one run.
+TEST_F(ChannelTest, OneThatNeverWaitsLetsOthersRun) {
+  run(1, [] {
+    std::atomic<bool> stop{false};
+    go([&] { stop = true; });
+    Channel<int> channel(1);
+    while (!stop) {
+      channel.send(1);
+      EXPECT_EQ(channel.receive(), 1);
+    }
+    stop = false;
+    go([&] { stop = true; });
+    while (!stop) EXPECT_EQ(channel.try_receive(), std::nullopt);
+    channel.send(1);
+    stop = false;
+    go([&] { stop = true; });
+    while (!stop) EXPECT_FALSE(channel.try_send(2));
+  });
+}
+
 TEST_P(ChannelProcessorsTest, CloseWakesAllReceivers) {
   std::atomic<int> woken{0};
   run(GetParam(), [&] {

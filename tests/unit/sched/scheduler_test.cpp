@@ -144,8 +144,7 @@ TEST_F(SchedulerTest, ObserverSeesEachSwitchAndCheckpoint) {
   scheduler.go([] { yield(); }, 1);
   scheduler.go([] { checkpoint(); }, 2);
   scheduler.run([] {});
-  EXPECT_EQ(recorder.switches,
-            (std::vector<Tag>{1, kNoTag, 2, 2, kNoTag, kNoTag, kNoTag, 1, kNoTag}));
+  EXPECT_EQ(recorder.switches, (std::vector<Tag>{1, 2, 2, kNoTag, 1, kNoTag}));
 }
 
 class CountingObserver : public Observer {
@@ -195,9 +194,9 @@ TEST_F(SchedulerTest, DumpNamesWhyAGoroutineIsParked) {
     yield();
     const std::vector<TaskInfo> tasks = scheduler.tasks();
     ASSERT_EQ(tasks.size(), 2u);
-    EXPECT_EQ(tasks[0].state, TaskInfo::State::kRunning);
+    EXPECT_EQ(tasks[0].state, Task::kRunning);
     EXPECT_EQ(tasks[1].tag, 5u);
-    EXPECT_EQ(tasks[1].state, TaskInfo::State::kParked);
+    EXPECT_EQ(tasks[1].state, Task::kParked);
     EXPECT_STREQ(to_string(tasks[1].reason), "channel receive");
     channel.close();
   });

@@ -1,0 +1,121 @@
+// What a goroutine is made of, and how code finds out which one it runs in. Public only because
+// go() is a template and the fast paths of the primitives are inline; not for direct use.
+#pragma once
+
+#include <atomic>
+#include <bulkhead/base/opaque.hpp>
+#include <cstddef>
+#include <cstdint>
+#include <source_location>
+
+namespace bulkhead::sched {
+
+// A number that a goroutine carries and its children inherit; the worker puts the job there.
+using Tag = std::uint64_t;
+inline constexpr Tag kNoTag = ~Tag{0};
+
+// Why a goroutine does not run; for dumps.
+enum class ParkReason : std::uint8_t {
+  kNone = 0,  // it runs, or it could
+  kSend,      // Channel::send: no room and no receiver
+  kReceive,   // Channel::receive: nothing there
+  kSelect,    // select: none of its cases
+  kWaitGroup,
+  kMutex,
+  kSleep,
+};
+
+class Scheduler;
+class ThreadHost;
+struct SchedulerImpl;
+struct Fiber;
+
+// A goroutine, from go() until its body has returned: two cache lines of a slab that stays mapped
+// as long as its scheduler lives, so that dumps may look at any time.
+struct alignas(64) Task {
+  enum State : std::uint8_t { kFree, kRunnable, kRunning, kParked, kSleeping };
+  static constexpr std::size_t kClosureBytes = 64;
+
+  Task* next = nullptr;    // in a free list or in the injector
+  Fiber* fiber = nullptr;  // its stack, from its first run on
+  SchedulerImpl* scheduler = nullptr;
+  // Runs what is in `closure`, or only destroys it.
+  void (*body)(Task& task, bool run) = nullptr;
+  // Atomic, relaxed, because dumps read them at any time; nothing else hangs on them.
+  std::atomic<Tag> tag{kNoTag};
+  std::atomic<std::uint64_t> id{0};
+  std::atomic<std::uint32_t> status{0};  // State | ParkReason << 8
+  bool has_children = false;             // it has started others; its own business
+  std::source_location site;             // of the go() that started it
+  alignas(16) std::byte closure[kClosureBytes];
+
+  void set_status(State state, ParkReason reason = ParkReason::kNone) {
+    status.store(state | static_cast<std::uint32_t>(reason) << 8, std::memory_order_relaxed);
+  }
+};
+static_assert(sizeof(Task) == 128);
+
+// The part of a processor that inline code looks at. Owned by the thread that runs the processor.
+struct ProcessorHead {
+  // Channel operations that need not wait, until the goroutine lets others run all the same: two
+  // that always find the other's values would never stop.
+  static constexpr std::uint32_t kOperations = 1024;
+
+  Task* current = nullptr;
+  std::uint32_t operations_left = kOperations;
+};
+
+// What the calling OS thread is to the scheduler. A goroutine goes on on another thread after a
+// switch, but compilers compute the address of a thread-local variable once a function and keep it:
+// so it is read and written only by the functions below, and they return values, never addresses.
+struct ThreadState {
+  ProcessorHead* processor = nullptr;  // that this thread runs
+  Scheduler* entered = nullptr;        // by Enter, on a plain thread
+  ThreadHost* host = nullptr;          // likewise; at most one of the two
+  Tag entered_tag = kNoTag;
+};
+
+ThreadState thread_state() noexcept;
+void set_thread_state(const ThreadState& state) noexcept;
+
+extern "C" {
+// initial-exec: no lazy allocation on first use, which a signal handler could not survive.
+[[gnu::tls_model("initial-exec")]] extern constinit thread_local ThreadState bulkhead_thread_state;
+}
+
+// nullptr on a plain thread. Async-signal-safe.
+#if defined(__x86_64__)
+inline ProcessorHead* this_processor() noexcept {
+  static_assert(offsetof(ThreadState, processor) == 0);
+  ProcessorHead* processor;
+  // volatile: computed anew each time, on whichever thread that is.
+  asm volatile(
+      "movq bulkhead_thread_state@gottpoff(%%rip), %0\n\t"
+      "movq %%fs:(%0), %0"
+      : "=r"(processor));
+  return processor;
+}
+#else
+ProcessorHead* this_processor() noexcept;
+#endif
+
+// The calling goroutine; nullptr on a plain thread.
+inline Task* current_task() noexcept {
+  const ProcessorHead* const processor = this_processor();
+  return processor == nullptr ? nullptr : processor->current;
+}
+
+void end_slice();
+
+// After an operation that has not waited; with no lock held.
+inline void count_operation() {
+  ProcessorHead* const processor = this_processor();
+  if (processor != nullptr && --processor->operations_left == 0) [[unlikely]]
+    end_slice();
+}
+
+// For go(): a task with room for a closure, then made runnable. Only where current_task() is one.
+Task& begin_task(std::source_location site);
+void launch_task(Task& task);
+
+}  // namespace bulkhead::sched

@@ -1,0 +1,240 @@
+// Processors without work: search, sleep, wake. Three rules keep wake-ups from being lost and from
+// being wasted.
+//
+// 1. Whoever makes a task runnable publishes it first and looks for sleepers second; whoever goes
+//    to sleep (or stops searching) says so first and looks at all queues second. A full fence
+//    between the two on both sides: at least one of them sees the other.
+// 2. At most one processor at a time is being woken or searches because of that. When it finds
+//    something it wakes the next one: there may be more where that came from.
+// 3. One sleeper, the keeper, sleeps until the earliest deadline. A processor that arms an earlier
+//    timer wakes nobody: it looks at the clock itself, and takes over when it goes to sleep.
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bulkhead/base/check.hpp>
+
+#include "sched/pause.hpp"
+#include "sched/processor.hpp"
+
+namespace bulkhead::sched {
+namespace {
+
+constexpr int kPasses = 4;  // over all processors; only the last takes what is `next`
+constexpr int kPausesBeforeNext = 60;
+
+std::uint64_t next_random(Processor& processor) {
+  std::uint64_t x = processor.random;
+  x ^= x << 13;
+  x ^= x >> 7;
+  x ^= x << 17;
+  return processor.random = x;
+}
+
+// A deadline on the monotonic clock, which FUTEX_WAIT_BITSET takes as it is.
+void wait_on(std::atomic<std::uint32_t>& word, std::int64_t deadline_ns) {
+  timespec until{};
+  const bool forever = deadline_ns == Timers::kNever;
+  if (!forever) {
+    until.tv_sec = static_cast<time_t>(deadline_ns / 1'000'000'000);
+    until.tv_nsec = static_cast<long>(deadline_ns % 1'000'000'000);
+  }
+  // EAGAIN, EINTR and ETIMEDOUT mean "look again", which the caller does.
+  ::syscall(SYS_futex, &word, FUTEX_WAIT_BITSET_PRIVATE, 0, forever ? nullptr : &until, nullptr,
+            FUTEX_BITSET_MATCH_ANY);
+}
+
+}  // namespace
+
+void SchedulerImpl::begin_run() {
+  finished.store(false, std::memory_order_relaxed);
+  for (const auto& processor : processors) processor->wake.store(0, std::memory_order_relaxed);
+}
+
+Task* SchedulerImpl::find_work(Processor& processor) {
+  bool called = false;  // counted in `searching`
+  for (;;) {
+    if (finished.load(std::memory_order_acquire)) {
+      if (called) searching.fetch_sub(1, std::memory_order_seq_cst);
+      return nullptr;
+    }
+    if (timers.earliest() != Timers::kNever && timers.fire(base::monotonic_ns())) {
+      if (Task* const task = pick_here(processor)) {
+        if (called) searching.fetch_sub(1, std::memory_order_seq_cst);
+        return task;
+      }
+    }
+    if (!called && shared && searching.load(std::memory_order_relaxed) == 0) {
+      searching.fetch_add(1, std::memory_order_seq_cst);
+      called = true;
+    }
+    if (called) {
+      Task* const task = search(processor);
+      // seq_cst: rule 1. Somebody may have woken nobody because we searched.
+      searching.fetch_sub(1, std::memory_order_seq_cst);
+      if (task != nullptr) {
+        wake_one();  // rule 2
+        return task;
+      }
+    }
+    called = sleep(processor);
+    if (!called) {
+      if (Task* const task = pick_here(processor)) return task;
+    }
+  }
+}
+
+Task* SchedulerImpl::search(Processor& processor) {
+  const std::size_t count = processors.size();
+  for (int pass = 0; pass < kPasses; ++pass) {
+    const bool last = pass == kPasses - 1;
+    if (last)  // its owner most likely runs it at once
+      for (int i = 0; i < kPausesBeforeNext; ++i) pause_cpu();
+    if (injector.size() > 0)
+      if (Task* const task = from_injector(processor)) return task;
+    const std::size_t first = next_random(processor) % count;
+    for (std::size_t i = 0; i < count; ++i) {
+      Processor& victim = *processors[(first + i) % count];
+      if (&victim == &processor) continue;
+      if (Task* const task = steal(processor, victim, last)) return task;
+    }
+  }
+  return nullptr;
+}
+
+// Half of what the victim has, one by one: the first for the caller, the others into its queue.
+Task* SchedulerImpl::steal(Processor& processor, Processor& victim, bool next_too) {
+  Task* mine = nullptr;
+  for (std::uint32_t left = (victim.ready.size() + 1) / 2; left > 0; --left) {
+    Task* const task = victim.ready.take();
+    if (task == nullptr) break;
+    if (mine == nullptr)
+      mine = task;
+    else
+      requeue(processor, *task);
+  }
+  if (mine != nullptr) return mine;
+  for (std::uint32_t left = (victim.fresh.size() + 1) / 2; left > 0; --left) {
+    Task* const task = victim.fresh.take();
+    if (task == nullptr) break;
+    if (mine == nullptr)
+      mine = task;
+    else
+      requeue(processor, *task);  // in the order of their start
+  }
+  if (mine != nullptr) return mine;
+  // acquire pairs with the release in make_ready().
+  if (next_too && victim.next.load(std::memory_order_relaxed) != nullptr)
+    mine = victim.next.exchange(nullptr, std::memory_order_acquire);
+  return mine;
+}
+
+Task* SchedulerImpl::from_injector(Processor& processor) {
+  const std::uint32_t share = injector.size() / static_cast<std::uint32_t>(processors.size()) + 1;
+  TaskList list = injector.pop(std::min(share, kQueueSlots / 2));
+  Task* const mine = list.pop_front();
+  while (list.count > 0) {
+    Task* const task = list.pop_front();
+    if (processor.ready.push(*task)) continue;
+    list.push_back(*task);
+    injector.push(list);
+  }
+  return mine;
+}
+
+// Not what is `next` somewhere: its processor runs it in a moment, mostly.
+bool SchedulerImpl::any_work() const {
+  if (injector.size() > 0) return true;
+  return std::any_of(processors.begin(), processors.end(), [](const auto& processor) {
+    return processor->ready.size() > 0 || processor->fresh.size() > 0;
+  });
+}
+
+// True: somebody has called it, and counts it as a searcher already.
+bool SchedulerImpl::sleep(Processor& processor) {
+  std::int64_t deadline = Timers::kNever;
+  bool last = false;
+  {
+    LockGuard guard(idle_lock);
+    processor.wake.store(0, std::memory_order_relaxed);
+    sleepers.push_back(&processor);
+    idle.store(static_cast<unsigned>(sleepers.size()), std::memory_order_relaxed);
+    last = sleepers.size() == processors.size();
+    const std::int64_t earliest = timers.earliest();
+    if (earliest < keeper_deadline) {
+      keeper = &processor;
+      keeper_deadline = deadline = earliest;
+    }
+  }
+  full_fence();  // rule 1
+  if (last) finish_if_done();
+  if (!any_work() && !finished.load(std::memory_order_acquire)) {
+    // acquire pairs with the release in wake_processor().
+    while (processor.wake.load(std::memory_order_acquire) == 0) {
+      wait_on(processor.wake, deadline);
+      if (deadline != Timers::kNever && base::monotonic_ns() >= deadline) break;
+    }
+  }
+  LockGuard guard(idle_lock);
+  if (keeper == &processor) {
+    keeper = nullptr;
+    keeper_deadline = Timers::kNever;
+  }
+  const auto place = std::find(sleepers.begin(), sleepers.end(), &processor);
+  if (place == sleepers.end()) return true;
+  *place = sleepers.back();
+  sleepers.pop_back();
+  idle.store(static_cast<unsigned>(sleepers.size()), std::memory_order_relaxed);
+  return false;
+}
+
+void SchedulerImpl::wake_processor(Processor& processor) {
+  processor.wake.store(1, std::memory_order_release);  // pairs with the acquire in sleep()
+  ::syscall(SYS_futex, &processor.wake, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
+}
+
+void SchedulerImpl::wake_idle() {
+  unsigned none = 0;
+  if (!searching.compare_exchange_strong(none, 1, std::memory_order_seq_cst)) return;  // rule 2
+  Processor* processor = nullptr;
+  {
+    LockGuard guard(idle_lock);
+    if (!sleepers.empty()) {
+      processor = sleepers.back();
+      sleepers.pop_back();
+      idle.store(static_cast<unsigned>(sleepers.size()), std::memory_order_relaxed);
+    }
+  }
+  if (processor == nullptr)
+    searching.fetch_sub(1, std::memory_order_seq_cst);
+  else
+    wake_processor(*processor);
+}
+
+// Nothing runs, nothing can run: when nothing is alive either, the run is over.
+void SchedulerImpl::finish_if_done() {
+  if (alive() != 0) return;
+  std::vector<Processor*> asleep;
+  {
+    LockGuard guard(idle_lock);
+    if (sleepers.size() != processors.size() || any_work()) return;
+    finished.store(true, std::memory_order_release);  // pairs with the acquires above
+    asleep = sleepers;
+  }
+  for (Processor* processor : asleep) wake_processor(*processor);
+}
+
+// From a thread that is no processor of ours. Once the task is published it may end, and the run
+// with it: `outsiders` keeps the scheduler until we are out of here.
+void SchedulerImpl::inject(Task& task) {
+  outsiders.fetch_add(1, std::memory_order_relaxed);
+  injector.push(task);
+  full_fence();  // rule 1
+  if (idle.load(std::memory_order_relaxed) != 0 && searching.load(std::memory_order_relaxed) == 0)
+    wake_idle();
+  outsiders.fetch_sub(1, std::memory_order_release);  // pairs with the acquire in run()
+}
+
+}  // namespace bulkhead::sched

@@ -1,0 +1,360 @@
+// The life of a goroutine on a processor: started, switched out, woken, ended.
+#include "sched/processor.hpp"
+
+#include <cxxabi.h>
+#include <pthread.h>
+
+#include <bulkhead/base/check.hpp>
+#include <cstring>
+#include <utility>
+
+#if defined(__x86_64__)
+#include <x86intrin.h>
+#endif
+
+namespace bulkhead::sched {
+namespace {
+
+constexpr std::uint32_t kFairness = 61;  // ticks between looks at the far ends of the queues
+// Looks at the clock, while there are timers: so many ticks or time stamps apart.
+constexpr std::uint32_t kTimerTicks = 32;
+constexpr std::uint64_t kClockPeriod = 20'000;
+constexpr std::uint32_t kFreshRun = FreshQueue::kMany;
+constexpr std::uint32_t kFiberCache = 64;  // of a processor
+// Whoever has run for longer than this and wakes another will hardly stop just now: the other is
+// better off on an idle processor, though waking that costs some microseconds.
+constexpr std::uint64_t kLongSlice = 100'000;  // time stamp counter
+
+std::uint64_t time_stamp() {
+#if defined(__x86_64__)
+  return __rdtsc();
+#else
+  return static_cast<std::uint64_t>(base::monotonic_ns()) * 3;
+#endif
+}
+
+void run_after(Processor& processor) {
+  const After after = processor.after;
+  if (after.action == nullptr) return;
+  processor.after.action = nullptr;
+  after.action(processor, after.object);
+}
+
+void check_canary(const Processor& processor, const Task& task) {
+  const Fiber& fiber = *processor.fiber;
+  if (fiber.stack.guard != StackGuard::kCanary) [[likely]]
+    return;
+  BULKHEAD_CHECK(StackPool::canary_whole(fiber.stack),
+                 "goroutine {} (tag {}) overflowed its stack of {} bytes",
+                 task.id.load(std::memory_order_relaxed), task.tag.load(std::memory_order_relaxed),
+                 fiber.stack.usable_bytes());
+}
+
+// The first function on a fiber's stack. noexcept: an exception that leaves a goroutine ends the
+// process here, with the stack that threw still there.
+void fiber_entry(void* argument) noexcept {
+  Processor& processor = *static_cast<Processor*>(argument);
+  Fiber& fiber = *processor.fiber;
+  sanitizer::after_switch(fiber.stack_info, &processor.previous->stack_info);
+  run_after(processor);
+  processor.scheduler.run_goroutines(fiber);
+}
+
+}  // namespace
+
+Processor::Processor(SchedulerImpl& owner, unsigned number)
+    : scheduler(owner), index(number), random(0x9e3779b97f4a7c15ull * (number + 1)) {}
+
+[[gnu::always_inline]] inline void SchedulerImpl::begin_slice(Processor& processor, Task& task) {
+  processor.current = &task;
+  task.fiber = processor.fiber;
+  task.set_status(Task::kRunning);
+  if (idle.load(std::memory_order_relaxed) != 0) processor.slice_start = time_stamp();
+  announce(processor, task.tag.load(std::memory_order_relaxed));
+}
+
+// `processor.current` and `processor.fiber` are those of `to` already. When this returns, the
+// caller may be on another processor.
+[[gnu::always_inline]] inline void SchedulerImpl::switch_to(Processor& processor, Context& from,
+                                                            Context& to) {
+  if (!processor.exceptions->empty()) [[unlikely]]
+    from.exceptions = std::exchange(*processor.exceptions, {});
+  processor.previous = &from;
+  sanitizer::before_switch(&from.stack_info, to.stack_info);
+  sanitizer::switch_fiber(to.sanitizer_fiber);
+  Processor& here = *static_cast<Processor*>(switch_context(&from.saved, to.saved, &processor));
+  sanitizer::after_switch(from.stack_info, &here.previous->stack_info);
+  if (!from.exceptions.empty()) [[unlikely]]
+    *here.exceptions = std::exchange(from.exceptions, {});
+  run_after(here);
+}
+
+[[gnu::always_inline]] inline Task* SchedulerImpl::take_next(Processor& processor) {
+  Task* task = processor.next.load(std::memory_order_relaxed);
+  if (task == nullptr) return nullptr;
+  if (shared) {
+    // acquire pairs with the exchange in make_ready(); other processors take it the same way.
+    task = processor.next.exchange(nullptr, std::memory_order_acquire);
+    if (task == nullptr) return nullptr;
+  } else {
+    processor.next.store(nullptr, std::memory_order_relaxed);
+  }
+  if (++processor.next_uses <= Processor::kNextUses) return task;
+  requeue(processor, *task);
+  return nullptr;
+}
+
+// Everything that could run here without asking other processors; nullptr: nothing. First, inline,
+// what is mostly the case: nothing is due, and what was woken last or yielded first goes on.
+[[gnu::always_inline]] inline Task* SchedulerImpl::pick(Processor& processor, bool waits) {
+  const std::uint32_t tick = processor.tick.load(std::memory_order_relaxed) + 1;
+  processor.tick.store(tick, std::memory_order_relaxed);
+  if (tick % kFairness != 0 && timers.earliest() == Timers::kNever) [[likely]] {
+    if (Task* const task = take_next(processor)) return task;
+    if (processor.fresh.size() == 0) {
+      processor.next_uses = 0;
+      if (Task* const task = processor.ready.pop(shared)) return task;
+    }
+  } else if (Task* const task = pick_due(processor, tick)) {
+    return task;
+  }
+  return pick_any(processor, waits);
+}
+
+// Timers, and now and then the far ends of the queues: the oldest of those that never ran, and of
+// all processors' tasks, must not wait for ever.
+Task* SchedulerImpl::pick_due(Processor& processor, std::uint32_t tick) {
+  if (timers.earliest() != Timers::kNever) {
+    const std::uint64_t stamp = time_stamp();
+    if (tick % kTimerTicks == 0 || stamp - processor.looked >= kClockPeriod) {
+      processor.looked = stamp;
+      timers.fire(base::monotonic_ns());
+    }
+  }
+  if (tick % kFairness == 0) {
+    Task* task = tick / kFairness % 2 == 0 ? processor.fresh.pop_oldest(shared) : nullptr;
+    if (task == nullptr && injector.size() > 0) task = from_injector(processor);
+    if (task != nullptr) return task;
+  }
+  return take_next(processor);
+}
+
+Task* SchedulerImpl::pick_any(Processor& processor, bool waits) {
+  processor.next_uses = 0;
+  const std::uint32_t waiting = processor.fresh.size();
+  if (waiting != 0) {
+    // Who has started others and waits mostly waits for them: the youngest starts now. Otherwise
+    // they start in order, before those that yield to them, unless they are many or come without
+    // end.
+    if (waits && processor.current->has_children)
+      if (Task* const task = processor.fresh.pop_youngest(shared)) return task;
+    if (waiting < FreshQueue::kMany && ++processor.fresh_run < kFreshRun)
+      if (Task* const task = processor.fresh.pop_oldest(shared)) return task;
+  }
+  processor.fresh_run = 0;
+  if (Task* const task = processor.ready.pop(shared)) return task;
+  if (waiting != 0)
+    if (Task* const task = processor.fresh.pop(shared)) return task;
+  if (injector.size() > 0) return from_injector(processor);
+  return nullptr;
+}
+
+void SchedulerImpl::processor_loop(Processor& processor) {
+  // run() may be called from a goroutine of another scheduler: what the thread was is put back.
+  const ThreadState outer = thread_state();
+  set_thread_state({.processor = &processor});
+  if (observer != nullptr) observer->on_processor_start(processor.index);
+  processor.host.sanitizer_fiber = sanitizer::current_fiber();
+  processor.exceptions = reinterpret_cast<ExceptionState*>(abi::__cxa_get_globals());
+  for (;;) {
+    Task* task = pick(processor, false);
+    if (task == nullptr) task = find_work(processor);
+    if (task == nullptr) break;
+    Fiber& fiber = task->fiber != nullptr ? *task->fiber : take_fiber(processor);
+    processor.fiber = &fiber;
+    begin_slice(processor, *task);
+    switch_to(processor, processor.host, fiber);
+    announce(processor, kNoTag);
+  }
+  set_thread_state(outer);
+}
+
+Task* SchedulerImpl::pick_here(Processor& processor) {
+  Task* const task = take_next(processor);
+  return task != nullptr ? task : pick_any(processor, false);
+}
+
+void SchedulerImpl::leave(Task& leaver, After after) {
+  Processor& processor = processor_here();
+  check_canary(processor, leaver);
+  Context& from = *processor.fiber;
+  Task* const task = pick(processor, true);
+  processor.after = after;
+  if (task == nullptr) {
+    processor.current = nullptr;
+    processor.fiber = nullptr;
+    switch_to(processor, from, processor.host);
+    return;
+  }
+  processor.fiber = task->fiber != nullptr ? task->fiber : &take_fiber(processor);
+  begin_slice(processor, *task);
+  switch_to(processor, from, *processor.fiber);
+}
+
+// Runs new goroutines one after another on one stack, by plain calls as long as they end without
+// having parked and the next one is new, too. In between the fiber waits in a cache.
+void SchedulerImpl::run_goroutines(Fiber& fiber) {
+  for (;;) {
+    Processor* processor = &processor_here();
+    Task& task = *processor->current;
+    task.body(task, true);
+    processor = &processor_here();
+    check_canary(*processor, task);
+    free_task(*processor, task);
+    Task* const next = pick(*processor, false);
+    if (next != nullptr && next->fiber == nullptr) {
+      begin_slice(*processor, *next);
+      continue;
+    }
+    processor->after = {[](Processor& here, void* object) {
+                          here.scheduler.release_fiber(here, *static_cast<Fiber*>(object));
+                        },
+                        &fiber};
+    if (next == nullptr) {
+      processor->current = nullptr;
+      processor->fiber = nullptr;
+      switch_to(*processor, fiber, processor->host);
+    } else {
+      processor->fiber = next->fiber;
+      begin_slice(*processor, *next);
+      switch_to(*processor, fiber, *next->fiber);
+    }
+  }
+}
+
+Fiber& SchedulerImpl::take_fiber(Processor& processor) {
+  if (Fiber* const fiber = processor.fibers) {
+    processor.fibers = fiber->next;
+    --processor.fiber_count;
+    return *fiber;
+  }
+  std::uint64_t colour = 0;
+  {
+    LockGuard guard(fibers_lock);
+    if (Fiber* const fiber = fibers) {
+      fibers = fiber->next;
+      return *fiber;
+    }
+    colour = colours++ % 16;
+  }
+  const Stack stack = stacks.acquire();
+  // Coloured: the tops of all stacks would otherwise fall into the same sets of the caches.
+  std::byte* const top = stack.high - colour * 64 - sizeof(Fiber) - sizeof(Fiber) % 64;
+  auto* const fiber = new (top) Fiber;
+  fiber->stack = stack;
+  fiber->stack_info = {.low = stack.usable_low(),
+                       .bytes = static_cast<std::size_t>(top - stack.usable_low()),
+                       .fake_frames = nullptr};
+  fiber->saved = make_context<&fiber_entry>(top, fiber->stack_info.bytes);
+  fiber->sanitizer_fiber = sanitizer::create_fiber();
+  return *fiber;
+}
+
+void SchedulerImpl::release_fiber(Processor& processor, Fiber& fiber) {
+  if (processor.fiber_count < kFiberCache) {
+    fiber.next = std::exchange(processor.fibers, &fiber);
+    ++processor.fiber_count;
+    return;
+  }
+  LockGuard guard(fibers_lock);
+  fiber.next = std::exchange(fibers, &fiber);
+}
+
+void SchedulerImpl::make_ready(Processor& processor, Task& task) {
+  task.set_status(Task::kRunnable);
+  Task* before;
+  if (shared) {
+    // release pairs with the acquire in pick() and steal().
+    before = processor.next.exchange(&task, std::memory_order_acq_rel);
+  } else {
+    before = processor.next.load(std::memory_order_relaxed);
+    processor.next.store(&task, std::memory_order_relaxed);
+  }
+  if (before != nullptr) {
+    requeue(processor, *before);
+    wake_one();
+  } else if (shared && idle.load(std::memory_order_relaxed) != 0 &&
+             time_stamp() - processor.slice_start > kLongSlice) {
+    wake_one();
+  }
+}
+
+void SchedulerImpl::launch(Processor& processor, Task& task) {
+  task.set_status(Task::kRunnable);
+  if (!processor.fresh.push(task)) spill(processor, task, true);
+  wake_one();
+}
+
+// A queue is full: its older half and `task` go to the injector.
+void SchedulerImpl::spill(Processor& processor, Task& task, bool fresh) {
+  TaskList list;
+  while (list.count < kQueueSlots / 2) {
+    Task* const moved = fresh ? processor.fresh.take() : processor.ready.take();
+    if (moved == nullptr) break;
+    list.push_back(*moved);
+  }
+  list.push_back(task);
+  injector.push(list);
+  wake_one();
+}
+
+void park_task(Task& self, ParkReason reason, After after) {
+  self.set_status(reason == ParkReason::kSleep ? Task::kSleeping : Task::kParked, reason);
+  self.scheduler->leave(self, after);
+}
+
+void unpark_task(Task& task) {
+  SchedulerImpl& scheduler = *task.scheduler;
+  auto* const processor = static_cast<Processor*>(this_processor());
+  if (processor != nullptr && &processor->scheduler == &scheduler) {
+    scheduler.make_ready(*processor, task);
+  } else {
+    task.set_status(Task::kRunnable);
+    scheduler.inject(task);
+  }
+}
+
+void SchedulerImpl::yield(Task& yielder) {
+  Processor& processor = processor_here();
+  check_canary(processor, yielder);
+  Context& from = *processor.fiber;
+  if (!shared) requeue(processor, yielder);  // nobody can take it before it is saved
+  Task* const task = pick(processor, false);
+  if (task == &yielder || task == nullptr) {  // nobody else; and nobody is woken for that
+    begin_slice(processor, yielder);
+    return;
+  }
+  if (shared) {
+    processor.after = {[](Processor& here, void* object) {
+                         here.scheduler.requeue(here, *static_cast<Task*>(object));
+                       },
+                       &yielder};
+  }
+  processor.fiber = task->fiber != nullptr ? task->fiber : &take_fiber(processor);
+  begin_slice(processor, *task);
+  switch_to(processor, from, *processor.fiber);
+}
+
+void end_slice() {
+  processor_here().operations_left = ProcessorHead::kOperations;
+  yield();
+}
+
+void yield() {
+  if (Task* const yielder = current_task())
+    yielder->scheduler->yield(*yielder);
+  else
+    yield_thread();
+}
+
+}  // namespace bulkhead::sched

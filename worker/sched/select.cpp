@@ -1,0 +1,143 @@
+// One select: a quick look at each channel alone, then all of them locked, as in Go's selectgo
+// (runtime/select.go).
+#include <algorithm>
+#include <bulkhead/base/check.hpp>
+#include <bulkhead/base/opaque.hpp>
+#include <bulkhead/sched/select.hpp>
+#include <utility>
+
+#include "sched/processor.hpp"
+
+namespace bulkhead::sched {
+namespace {
+
+// For the order in which the cases are looked at.
+BULKHEAD_OPAQUE std::uint32_t random_number() {
+  static constinit thread_local std::uint64_t of_thread = 0x9e3779b97f4a7c15ull;
+  auto* const processor = static_cast<Processor*>(this_processor());
+  std::uint64_t& state = processor != nullptr ? processor->random : of_thread;
+  state ^= state << 13;
+  state ^= state >> 7;
+  state ^= state << 17;
+  return static_cast<std::uint32_t>(state >> 32);
+}
+
+void shuffle(SelectCase** cases, std::size_t count) {
+  for (std::size_t left = count; left > 1; --left) {
+    // Lemire's way to a number below `left`; the bias of 2^-32 is not to be seen.
+    const std::size_t at = static_cast<std::uint64_t>(random_number()) * left >> 32;
+    std::swap(cases[left - 1], cases[at]);
+  }
+}
+
+// Cases with the same channel lie side by side.
+void lock_all(SelectCase* const* cases, std::size_t count) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+  for (std::size_t i = 0; i < count; ++i)
+    if (i == 0 || cases[i]->lock() != cases[i - 1]->lock()) cases[i]->lock()->lock();
+}
+
+// But for `but`, which is unlocked already. From the last unlock on the cases may be gone.
+void unlock_all(SelectCase* const* cases, std::size_t count,
+                const Lock* but = nullptr) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+  for (std::size_t i = 0; i < count;) {
+    Lock* const lock = cases[i]->lock();
+    do ++i;
+    while (i < count && cases[i]->lock() == lock);
+    if (lock != but) lock->unlock();
+  }
+}
+
+struct Parking {
+  SelectCase** cases;
+  std::size_t count;
+  Deadline* deadline;
+  SchedulerImpl* scheduler;  // nullptr: a plain thread, which looks at the clock itself
+};
+
+// Done when the registers are saved. Without any lock held the timer's firing ends the select.
+void release(void* object) {
+  const Parking parking = *static_cast<Parking*>(object);
+  if (parking.deadline != nullptr && parking.scheduler != nullptr)
+    parking.scheduler->timers.arm(*parking.deadline,
+                                  parking.deadline->at().time_since_epoch().count());
+  unlock_all(parking.cases, parking.count);
+}
+
+SelectCase* attempt_each(SelectCase** cases, std::size_t count) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+  for (std::size_t i = 0; i < count; ++i) {
+    cases[i]->lock()->lock();
+    if (cases[i]->attempt()) return cases[i];
+    cases[i]->lock()->unlock();
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+Deadline::Deadline(base::Duration duration)
+    : SelectCase(nullptr),
+      TimerNode{.fire =
+                    [](TimerNode& node) {
+                      auto& self = static_cast<Deadline&>(node);
+                      if (self.selection().claim(self.waiter())) self.waiter().wake();
+                    }},
+      at_([duration] {
+        const base::TimePoint now = base::Clock::now();
+        return duration < base::TimePoint::max() - now - base::Duration(1)
+                   ? now + duration
+                   : base::TimePoint::max() - base::Duration(1);
+      }()) {}
+
+void Deadline::enqueue(Selection& selection) {
+  selection_ = &selection;
+  waiter_.emplace(selection);
+}
+
+SelectCase& select_one(SelectCase** cases, std::size_t count, SelectCase* otherwise,
+                       Deadline* deadline) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+  shuffle(cases, count);
+  count_operation();
+  if (SelectCase* const ready = attempt_each(cases, count)) return *ready;
+
+  // A value may have gone from a channel not yet looked at to one looked at already: so once more,
+  // with all of them held. In order of address, so that two selects do not wait for one another.
+  // The sort is stable: cases of one channel stay in random order.
+  std::stable_sort(cases, cases + count, [](const SelectCase* a, const SelectCase* b) {
+    return std::less<>()(a->lock(), b->lock());
+  });
+  lock_all(cases, count);
+  for (std::size_t i = 0; i < count; ++i) {
+    if (!cases[i]->attempt()) continue;
+    unlock_all(cases, count, cases[i]->lock());
+    return *cases[i];
+  }
+  if (otherwise != nullptr || (deadline != nullptr && deadline->at() <= base::Clock::now())) {
+    unlock_all(cases, count);
+    return otherwise != nullptr ? *otherwise : *deadline;
+  }
+
+  Selection selection;
+  Waiter self(selection);
+  for (std::size_t i = 0; i < count; ++i) cases[i]->enqueue(selection);
+  if (deadline != nullptr) deadline->enqueue(selection);
+  Task* const task = current_task();
+  Parking parking{cases, count, deadline, task == nullptr ? nullptr : task->scheduler};
+  const bool woken = self.park(&release, &parking, ParkReason::kSelect,
+                               deadline == nullptr ? base::TimePoint::max() : deadline->at());
+  if (!woken && !selection.claim(deadline->waiter()))
+    self.park([](void*) {}, nullptr, ParkReason::kSelect);  // somebody is about to wake us
+
+  if (deadline != nullptr && task != nullptr) task->scheduler->timers.disarm(*deadline);
+  for (std::size_t i = 0; i < count; ++i) {
+    LockGuard guard(*cases[i]->lock());
+    cases[i]->dequeue();
+  }
+  const Waiter* const winner = selection.winner();
+  if (deadline != nullptr && deadline->owns(winner)) return *deadline;
+  for (std::size_t i = 0; i < count; ++i)
+    if (cases[i]->owns(winner)) return *cases[i];
+  BULKHEAD_CHECK(false, "a select was woken by nobody");
+  return *deadline;
+}
+
+}  // namespace bulkhead::sched
