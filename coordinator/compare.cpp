@@ -14,6 +14,7 @@
 #include <cstring>
 #include <memory>
 
+#include "bench.hpp"
 #include "cli/doctor.hpp"
 #include "cli/output_paths.hpp"
 #include "coordinator.hpp"
@@ -352,6 +353,7 @@ int execute(const Options& options) {
   auto host = start_local_host(directory->path());
   if (!host) return complain(kExitEnvironment, host.error().text);
 
+  if (options.command == Command::kBench) return bench(options, **host, interrupts);
   Inquiry inquiry(**host, interrupts, options.worker_path);
   const auto description = inquiry.describe();
   if (!description) return complain(description.error());

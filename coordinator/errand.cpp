@@ -30,6 +30,7 @@ ErrandEnd not_launched(const Error& error) {
 ErrandEnd end_of(HostExited&& exited) {
   ErrandEnd end;
   end.output = std::move(exited.output);
+  end.aside = std::move(exited.stderr_tail);
   if (exited.exit_code != 0) {
     end.failure = fmt::format("ended with {} {}", exited.signal ? "signal" : "code",
                               exited.signal.value_or(exited.exit_code.value_or(-1)));

@@ -18,6 +18,7 @@ struct Errand {
 
 struct ErrandEnd {
   std::string output;   // at most 1 MiB
+  std::string aside;    // the end of what it said on standard error, any bytes
   std::string failure;  // empty: it ended with code 0; else completes "the process …"
   bool launched = true;
   bool late = false;         // killed at the deadline

@@ -30,9 +30,11 @@ tl::unexpected<Stop> Inquiry::refuse(const std::string& text) const {
 }
 
 // What it printed. `what` completes "did not …".
-tl::expected<std::string, Stop> Inquiry::ask(const std::string& flag, const std::string& what) {
+tl::expected<std::string, Stop> Inquiry::ask(std::vector<std::string> arguments,
+                                             const std::string& what) {
   ErrandEnd end = run_errand(
-      host_, interrupts_, {.executable = executable_, .arguments = {flag}, .deadline = kDeadline});
+      host_, interrupts_,
+      {.executable = executable_, .arguments = std::move(arguments), .deadline = kDeadline});
   if (end.interrupted) return tl::unexpected(Stop{128 + interrupts_.first_signal(), {}});
   if (!end.launched) return refuse(end.failure);
   if (end.late) return refuse(fmt::format("did not {} in time; is it a bulkhead worker?", what));
@@ -43,7 +45,7 @@ tl::expected<std::string, Stop> Inquiry::ask(const std::string& flag, const std:
 }
 
 tl::expected<v1::WorkerDescription, Stop> Inquiry::describe() {
-  const auto output = ask("--describe", "describe itself");
+  const auto output = ask({"--describe"}, "describe itself");
   if (!output) return tl::unexpected(output.error());
   v1::WorkerDescription description;
   if (!parse(*output, description)) {
@@ -60,7 +62,7 @@ tl::expected<v1::WorkerDescription, Stop> Inquiry::describe() {
 }
 
 tl::expected<double, Stop> Inquiry::calibrate() {
-  const auto output = ask("--calibrate", "calibrate its work");
+  const auto output = ask({"--calibrate"}, "calibrate its work");
   if (!output) return tl::unexpected(output.error());
   v1::Calibration calibration;
   const bool parsed = parse(*output, calibration);
@@ -69,6 +71,16 @@ tl::expected<double, Stop> Inquiry::calibrate() {
     return refuse("calibrated its work with words that are no calibration");
   }
   return rate;
+}
+
+tl::expected<v1::BenchList, Stop> Inquiry::bench_rows() {
+  const auto output = ask({"--bench", "sched"}, "list its benches");
+  if (!output) return tl::unexpected(output.error());
+  v1::BenchList list;
+  if (!parse(*output, list) || list.rows().empty()) {
+    return refuse("listed its benches in words that are no list");
+  }
+  return list;
 }
 
 }  // namespace bulkhead::coordinator

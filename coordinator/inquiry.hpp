@@ -5,6 +5,7 @@
 #include <bulkhead/v1/control.pb.h>
 
 #include <string>
+#include <vector>
 
 #include "cli/options.hpp"
 #include "host/host.hpp"
@@ -24,10 +25,12 @@ class Inquiry {
   tl::expected<v1::WorkerDescription, Stop> describe();
   // Iterations of synthetic work that it does in a second, with nothing else of ours running.
   tl::expected<double, Stop> calibrate();
+  // The rows of `bulkhead bench sched` that it can run.
+  tl::expected<v1::BenchList, Stop> bench_rows();
 
  private:
   tl::unexpected<Stop> refuse(const std::string& text) const;
-  tl::expected<std::string, Stop> ask(const std::string& flag, const std::string& what);
+  tl::expected<std::string, Stop> ask(std::vector<std::string> arguments, const std::string& what);
 
   Host& host_;
   Interrupts& interrupts_;

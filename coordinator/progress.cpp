@@ -20,8 +20,8 @@ void Progress::begin(const std::string& phase) {
 
 void Progress::update(std::uint64_t done, std::uint64_t known) {
   const std::size_t filled = known == 0 ? 0 : std::min(kBarCells, done * kBarCells / known);
-  fmt::print(stderr, "{}{:<24} [{}{}] {} of {} jobs", kClearLine, phase_, std::string(filled, '#'),
-             std::string(kBarCells - filled, '.'), done, known);
+  fmt::print(stderr, "{}{:<24} [{}{}] {} of {} {}", kClearLine, phase_, std::string(filled, '#'),
+             std::string(kBarCells - filled, '.'), done, known, noun_);
   std::fflush(stderr);
 }
 

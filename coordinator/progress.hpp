@@ -8,15 +8,16 @@ namespace bulkhead::coordinator {
 
 class Progress {
  public:
-  explicit Progress(bool live) : live_(live) {}
+  explicit Progress(bool live, const char* noun = "jobs") : live_(live), noun_(noun) {}
   bool live() const { return live_; }
 
   void begin(const std::string& phase);
-  void update(std::uint64_t done, std::uint64_t known);  // jobs
+  void update(std::uint64_t done, std::uint64_t known);  // of what the noun names
   void end();
 
  private:
   bool live_;
+  const char* noun_;  // in the plural
   std::string phase_;
 };
 

@@ -29,12 +29,16 @@ struct Flag {
 struct CommandName {
   Command command;
   const char* name;
-  bool takes_scenario;
+  const char* operand;      // what it takes beside flags, nullptr: nothing
+  const char* advice = "";  // where that is missing
 };
 
+inline constexpr const char* kScenarioAdvice = "such as wordcount or primes; see `bulkhead list`";
 inline constexpr std::array kCommands{
-    CommandName{Command::kRun, "run", true}, CommandName{Command::kCompare, "compare", true},
-    CommandName{Command::kList, "list", false}, CommandName{Command::kDoctor, "doctor", false}};
+    CommandName{Command::kRun, "run", "SCENARIO", kScenarioAdvice},
+    CommandName{Command::kCompare, "compare", "SCENARIO", kScenarioAdvice},
+    CommandName{Command::kBench, "bench", "BENCH", "such as sched; see `bulkhead bench --help`"},
+    CommandName{Command::kList, "list", nullptr}, CommandName{Command::kDoctor, "doctor", nullptr}};
 
 std::vector<Flag> flags_of(Command command);
 std::vector<std::string> command_names();

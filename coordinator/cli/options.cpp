@@ -63,6 +63,11 @@ Stop refuse_extras(const Words& words, const std::vector<std::string>& extras) {
                 in_quotes(extras.front()), command)
         .value();
   }
+  if (words.command == Command::kBench) {
+    return stop(kExitUsage, "unexpected {} after the bench {}; rows go after --only",
+                in_quotes(extras.front()), in_quotes(*words.scenario))
+        .value();
+  }
   return stop(kExitUsage, "unexpected {} after the scenario {}; inputs go after --input",
               in_quotes(extras.front()), in_quotes(*words.scenario))
       .value();
@@ -86,9 +91,9 @@ tl::expected<Words, Stop> parse_words(Command command, std::vector<std::string> 
     options.emplace_back(flag, option);
   }
   const CLI::Option* scenario = nullptr;
-  if (const auto known = std::find_if(kCommands.begin(), kCommands.end(),
-                                      [&](const CommandName& c) { return c.command == command; });
-      known->takes_scenario) {
+  const auto known = std::find_if(kCommands.begin(), kCommands.end(),
+                                  [&](const CommandName& c) { return c.command == command; });
+  if (known->operand != nullptr) {
     // Required, so that a list before it leaves one word for it; its absence is told by us.
     scenario = app.add_option("scenario")->required();
   }
@@ -134,8 +139,7 @@ tl::expected<Words, Stop> parse_words(Command command, std::vector<std::string> 
                   "{} needs a SCENARIO before --input, such as wordcount; see `bulkhead list`",
                   name);
     }
-    return stop(kExitUsage, "{} needs a SCENARIO, such as wordcount or primes; see `bulkhead list`",
-                name);
+    return stop(kExitUsage, "{} needs a {}, {}", name, known->operand, known->advice);
   }
   return words;
 }

@@ -31,11 +31,11 @@ enum ExitCode : int {
   kExitTerminated = 143,
 };
 
-enum class Command { kRun, kCompare, kList, kDoctor };
+enum class Command { kRun, kCompare, kBench, kList, kDoctor };
 
 struct Options {
   Command command = Command::kRun;
-  std::string scenario;           // name of a built-in program
+  std::string scenario;           // name of a built-in program; of a bench
   std::vector<v1::Model> models;  // run: one; compare: in order, no duplicates
   std::uint32_t workers = 0;      // isolated models; default: usable cores
   std::uint32_t processors = 0;   // total of a run; default: usable cores
@@ -66,8 +66,11 @@ struct Options {
   bool color = false;
   bool progress = false;  // standard error is a terminal
   bool doctor_json = false;
-  std::vector<std::string> require;  // doctor --require a,b: exit 4 when one is missing
-  std::vector<v1::PlanEntry> plan;   // every option: value and source
+  std::vector<std::string> only;                // bench --only a,b: these rows; empty: all
+  std::vector<std::uint32_t> bench_processors;  // each row runs with each of them
+  std::uint32_t runs = 5;                       // of each row of a bench
+  std::vector<std::string> require;             // doctor --require a,b: exit 4 when one is missing
+  std::vector<v1::PlanEntry> plan;              // every option: value and source
   std::vector<std::string> command_line;
 };
 

@@ -1,20 +1,18 @@
 // Words and environment to Options: every value is judged here, and the plan says where it is from.
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <bulkhead/wire/crash_page.hpp>
 #include <bulkhead/wire/text.hpp>
 #include <cctype>
 #include <cerrno>
-#include <climits>
-#include <cstdlib>
 #include <cstring>
 
 #include "cli/doctor.hpp"
 #include "cli/flags.hpp"
 #include "cli/machine_limits.hpp"
 #include "cli/output_paths.hpp"
+#include "cli/surroundings.hpp"
 #include "cli/values.hpp"
 
 namespace bulkhead::coordinator {
@@ -25,21 +23,6 @@ constexpr std::size_t kFaultsMaximum = 64;
 constexpr std::uint64_t kLeastMemory = 32u << 20;
 
 using Done = tl::expected<void, Stop>;
-
-// Nothing for a variable that is unset or empty.
-std::optional<std::string> environment(const std::string& name) {
-  const char* const value = std::getenv(name.c_str());
-  if (value == nullptr || *value == '\0') return std::nullopt;
-  return value;
-}
-
-std::string default_worker() {
-  char path[PATH_MAX];
-  const ssize_t size = readlink("/proc/self/exe", path, sizeof path);
-  if (size <= 0) return "./bulkhead-worker";
-  const std::string self(path, static_cast<std::size_t>(size));
-  return self.substr(0, self.rfind('/') + 1) + "bulkhead-worker";
-}
 
 std::vector<std::string> model_names() {
   std::vector<std::string> names;
@@ -60,8 +43,9 @@ class Resolver {
                                                  &Resolver::worker,   &Resolver::faults,
                                                  &Resolver::limits,   &Resolver::measure,
                                                  &Resolver::output}
-        : words_.command == Command::kList ? std::vector<Done (Resolver::*)()>{&Resolver::worker}
-                                           : std::vector<Done (Resolver::*)()>{&Resolver::doctor};
+        : words_.command == Command::kBench ? std::vector<Done (Resolver::*)()>{&Resolver::bench}
+        : words_.command == Command::kList  ? std::vector<Done (Resolver::*)()>{&Resolver::worker}
+                                            : std::vector<Done (Resolver::*)()>{&Resolver::doctor};
     for (const auto step : steps) {
       if (Done done = (this->*step)(); !done) return tl::unexpected<Stop>(done.error());
     }
@@ -408,21 +392,24 @@ class Resolver {
     return {};
   }
 
-  Done output() {
+  Done json() {
     if (const auto json = given("json")) {
       if (Done done = judge_json(json->text); !done) return done;
       options_.json = json->text;
     }
     plan("json", options_.json.empty() ? "none" : options_.json,
          options_.json.empty() ? "default" : "flag");
+    return {};
+  }
+
+  Done output() {
+    if (Done done = json(); !done) return done;
     if (Done done = logs(); !done) return done;
     options_.check = all("check") != nullptr;
     std::string when;
     if (Done done = choice("color", {"auto", "always", "never"}, when); !done) return done;
-    const bool plain = environment("CI") || environment("TERM").value_or("") == "dumb";
-    options_.progress = !plain && isatty(STDERR_FILENO) == 1;
-    options_.color = when == "always" || (when == "auto" && !plain && !environment("NO_COLOR") &&
-                                          isatty(STDOUT_FILENO) == 1);
+    options_.progress = shows_progress();
+    options_.color = when == "always" || (when == "auto" && shows_color());
     return {};
   }
 
@@ -446,6 +433,32 @@ class Resolver {
       if (Done done = judge_logs(from->where, options_.logs); !done) return done;
     }
     plan("logs", from ? options_.logs : "none", from);
+    return {};
+  }
+
+  Done bench() {
+    options_.scenario = *words_.scenario;
+    if (options_.scenario != "sched") {
+      return stop(kExitUsage, "unknown bench {}{}", in_quotes(options_.scenario),
+                  suggestion(options_.scenario, "benches", {"sched"}));
+    }
+    options_.worker_path = default_worker();
+    if (const auto only = given("only")) {
+      options_.only = split(only->text, ',');  // the worker knows which rows there are
+    }
+    const std::uint32_t cores = std::min(usable_cores(), 1024u);
+    options_.bench_processors = {1};
+    if (given("processors")) {
+      if (Done done = count("processors", cores, 1, 1024, options_.bench_processors.front());
+          !done) {
+        return done;
+      }
+    } else if (cores > 1) {
+      options_.bench_processors.push_back(cores);
+    }
+    if (Done done = count("runs", 5u, 1, 1000, options_.runs); !done) return done;
+    if (Done done = json(); !done) return done;
+    options_.progress = shows_progress();
     return {};
   }
 

@@ -4,6 +4,7 @@
 #include <bulkhead/base/check.hpp>
 #include <bulkhead/wire/text.hpp>
 #include <cmath>
+#include <memory>
 #include <vector>
 
 #include "report/report.hpp"
@@ -60,8 +61,10 @@ int scrub(Message& message) {
 
 }  // namespace
 
-Result<void> write_json(const v1::RunReport& report, const std::string& path) {
-  v1::RunReport clean = report;
+Result<void> write_json(const Message& report, const std::string& path) {
+  const std::unique_ptr<Message> copy(report.New());
+  Message& clean = *copy;
+  clean.CopyFrom(report);
   [[maybe_unused]] const int replaced = scrub(clean);
   BULKHEAD_DCHECK(replaced == 0, "{} values in the report are not finite numbers", replaced);
 

@@ -25,6 +25,12 @@ void complete_report(v1::RunReport& report, const std::vector<Histogram>& servic
 // p50, maximum and count; the higher percentiles where the histogram supports them.
 void set_percentiles(const Histogram& histogram, v1::Latency& latency);
 
+// Fills median and interval of each row from its runs.
+void complete_bench(v1::BenchReport& report);
+
+// Its table for a terminal, and what gave no figures.
+std::string render_bench(const v1::BenchReport& report);
+
 // The table, fault rows and sentences for a terminal. Every text from outside passes printable().
 std::string render_text(const v1::RunReport& report, bool color);
 
@@ -32,7 +38,7 @@ std::string render_text(const v1::RunReport& report, bool color);
 // rename, so that a full disk leaves the old file as it was; "-" is stdout. What is not a regular
 // file (a pipe, /dev/null) is written in place. A reader of stdout that left is no error; the
 // caller ignores SIGPIPE.
-Result<void> write_json(const v1::RunReport& report, const std::string& path);
+Result<void> write_json(const google::protobuf::Message& report, const std::string& path);
 
 v1::Machine describe_machine(const std::string& stack_guard);
 

@@ -12,15 +12,18 @@ TEST_F(OptionsTest, EveryMistakeIsOneLineThatSaysWhatWouldBeRight) {
     const char* message;
   };
   const Case cases[] = {
-      {{}, 2, "no command; commands: run, compare, list, doctor; see `bulkhead --help`"},
+      {{}, 2, "no command; commands: run, compare, bench, list, doctor; see `bulkhead --help`"},
       {{"compair"},
        2,
-       "unknown command 'compair'; did you mean 'compare'? commands: run, compare, list, doctor"},
-      {{"frobnicate"}, 2, "unknown command 'frobnicate'; commands: run, compare, list, doctor"},
+       "unknown command 'compair'; did you mean 'compare'? commands: run, compare, bench, list, "
+       "doctor"},
+      {{"frobnicate"},
+       2,
+       "unknown command 'frobnicate'; commands: run, compare, bench, list, doctor"},
       {{"--workers", "2"},
        2,
        "'--workers' where a command is due; flags follow the command; commands: run, compare, "
-       "list, doctor"},
+       "bench, list, doctor"},
       {{"run"}, 2, "run needs a SCENARIO, such as wordcount or primes; see `bulkhead list`"},
       {{"run", "--input", "/"},
        2,
@@ -37,6 +40,12 @@ TEST_F(OptionsTest, EveryMistakeIsOneLineThatSaysWhatWouldBeRight) {
       {{"run", "primes", "more"},
        2,
        "unexpected 'more' after the scenario 'primes'; inputs go after --input"},
+      {{"bench"}, 2, "bench needs a BENCH, such as sched; see `bulkhead bench --help`"},
+      {{"bench", "shed"}, 2, "unknown bench 'shed'; did you mean 'sched'? benches: sched"},
+      {{"bench", "sched", "yield"},
+       2,
+       "unexpected 'yield' after the bench 'sched'; rows go after --only"},
+      {{"bench", "sched", "--runs", "0"}, 2, "--runs: '0' is out of range; write 1 to 1000"},
       {{"list", "more"}, 2, "unexpected 'more'; `bulkhead list` takes flags only"},
       {{"run", "primes", "--wokers", "3"},
        2,

@@ -51,6 +51,27 @@ TEST_F(OptionsTest, CompareTakesTheWholeLadderFiveTimesAfterAWarmUp) {
   EXPECT_FALSE(parse({"compare", "primes", "--repeat", "1"})->warm_up);
 }
 
+TEST_F(OptionsTest, ABenchRunsFiveTimesOnOneAndOnAllProcessors) {
+  const auto options = parse({"bench", "sched"});
+  ASSERT_TRUE(options) << options.error().text;
+  cpu_set_t set;
+  ASSERT_EQ(sched_getaffinity(0, sizeof set, &set), 0);
+  const auto cores = static_cast<std::uint32_t>(CPU_COUNT(&set));
+  EXPECT_EQ(options->command, Command::kBench);
+  EXPECT_EQ(options->scenario, "sched");
+  EXPECT_EQ(options->bench_processors, cores == 1 ? std::vector{1u} : (std::vector{1u, cores}));
+  EXPECT_EQ(options->runs, 5u);
+  EXPECT_TRUE(options->only.empty());
+  EXPECT_THAT(options->worker_path, testing::MatchesRegex("/.*/bulkhead-worker"));
+  const auto chosen =
+      parse({"bench", "sched", "--only=yield,sieve", "--processors=3", "--runs=2", "--json=-"});
+  ASSERT_TRUE(chosen) << chosen.error().text;
+  EXPECT_EQ(chosen->only, (std::vector<std::string>{"yield", "sieve"}));
+  EXPECT_EQ(chosen->bench_processors, std::vector{3u});
+  EXPECT_EQ(chosen->runs, 2u);
+  EXPECT_EQ(chosen->json, "-");
+}
+
 TEST_F(OptionsTest, EveryFlagArrives) {
   const auto options = parse({"compare",
                               "wordcount",
