@@ -140,6 +140,11 @@ void Coordinator::worker_exited(HostExited&& exited) {
       supervisor_.condemn_crash(key, "limit", memory_reason());
     groups_->remove(group_name(key));
   }
+  if (exited.exit_code == wire::kDeadlockExit && snapshot.exit_job != wire::kNoJob) {
+    supervisor_.condemn_crash(key, "deadlock",
+                              fmt::format("{} can never go on: all goroutines are asleep",
+                                          wire::job_name(snapshot.exit_job)));
+  }
   const bool fruitful = snapshot.finished > 0 || !snapshot.running.empty();
   const WorkerEnd end = supervisor_.exited(key, exited.exit_code, exited.signal, fruitful, now);
 

@@ -274,10 +274,7 @@ void Coordinator::condemn_hung(WorkerKey key, std::uint64_t job, const std::stri
   record.hung_job = job;
   record.marked_at = now;
   if (stall_watch_) stall_watch_->forget(key);
-  const std::string who = job == wire::kSourceJob   ? "the source"
-                          : job == wire::kReduceJob ? "the reduce step"
-                                                    : fmt::format("job {}", job);
-  supervisor_.condemn_crash(key, "hung", fmt::format("{} {}", who, why));
+  supervisor_.condemn_crash(key, "hung", fmt::format("{} {}", wire::job_name(job), why));
 }
 
 void Coordinator::begin_when_ready() {

@@ -25,7 +25,10 @@ IsolatedRun::IsolatedRun(const v1::Boot& boot, const program::ErasedJobs& progra
                          wire::CrashPage* page, Link& link)
     : boot_(boot), program_(program), page_(*page), link_(link), runner_(boot, program, page) {}
 
-void IsolatedRun::main() { never_.receive(); }
+void IsolatedRun::main() {
+  const sched::ExternalWait external;
+  never_.receive();
+}
 
 void IsolatedRun::on_message(v1::ToWorker&& message) {
   switch (message.body_case()) {
@@ -177,6 +180,7 @@ void IsolatedRun::run_source(std::uint64_t from) {
       if (draining_.load(std::memory_order_relaxed)) return false;
       if (!source_credit_.try_receive()) {
         if (bytes > 0) flush(false);
+        const sched::ExternalWait external;
         source_credit_.receive();
       }
       std::string encoded = program_.encode_input(input);
@@ -214,7 +218,10 @@ void IsolatedRun::run_reduce(std::uint64_t jobs) {
     credit.mutable_reduce_credit()->set_batches(kReduceBatches);
     link_.send(credit);
     while (next < jobs) {
-      auto batch = reduce_batches_.receive();
+      const auto batch = [this] {
+        const sched::ExternalWait external;
+        return reduce_batches_.receive();
+      }();
       for (const auto& entry : batch->results()) {
         if (!entry.has_result()) {
           reducer->add(entry.index(), nullptr);

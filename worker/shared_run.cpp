@@ -77,6 +77,7 @@ SharedRun::Record& SharedRun::record(std::uint64_t index) {
 }
 
 void SharedRun::main() {
+  const sched::ExternalWait external;
   begin_.receive();
   if (boot_.checkpoint_seconds() >= 0) {
     // Detached: it lives until the process ends, and so does everything it touches.

@@ -132,6 +132,23 @@ std::unique_ptr<program::ErasedJobs> make_program(const program::Registration& r
   return nullptr;
 }
 
+// Jobs that only one another could wake: told on stderr, blamed on the first of them. Goroutines of
+// ours that wait for the coordinator are in an ExternalWait.
+void end_by_deadlock(wire::CrashPage& page, const std::vector<sched::TaskInfo>& tasks) {
+  const auto stuck = [&](auto&& wanted) {
+    return std::find_if(tasks.begin(), tasks.end(), [&](const sched::TaskInfo& task) {
+      return !task.outside && wanted(task.tag);
+    });
+  };
+  auto blamed = stuck(wire::is_real_job);
+  if (blamed == tasks.end()) blamed = stuck([](sched::Tag tag) { return tag != sched::kNoTag; });
+  if (blamed == tasks.end()) return;
+  std::fprintf(stderr, "deadlock: all goroutines are asleep, and none can wake another\n%s",
+               sched::describe(tasks, wire::job_name).c_str());
+  page.exit_job.store(blamed->tag, std::memory_order_relaxed);  // read after our death
+  _exit(wire::kDeadlockExit);
+}
+
 template <class Run>
 [[noreturn]] void serve_program(const v1::Boot& boot, const program::ErasedJobs& program,
                                 wire::CrashPage* page, Link& link) {
@@ -139,6 +156,7 @@ template <class Run>
   sched::Options options;
   options.processors = boot.processors();
   options.observer = &observer;
+  options.on_deadlock = [page](const auto& tasks) { end_by_deadlock(*page, tasks); };
   sched::Scheduler scheduler(options);
   Run run(boot, program, page, link);
   std::thread([&] {

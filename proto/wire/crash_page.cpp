@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -46,6 +47,12 @@ void copy_stack(const CrashPage::Stack& stack, CrashSnapshot::Fatal& fatal) {
 }
 
 }  // namespace
+
+std::string job_name(std::uint64_t job) {
+  if (job == kSourceJob) return "the source";
+  if (job == kReduceJob) return "the reduce step";
+  return fmt::format("job {}", job);
+}
 
 CrashPageMapping::CrashPageMapping(CrashPageMapping&& other) noexcept
     : page_(std::exchange(other.page_, nullptr)), fd_(std::move(other.fd_)) {}

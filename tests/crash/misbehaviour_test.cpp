@@ -41,6 +41,27 @@ TEST_F(MisbehaviourTest, AJobIsBlamedThoughItsNeighbourWasNotYetCountedAsStarted
   }
 }
 
+// It holds no slot while it waits, so only the worker's own scheduler can tell.
+TEST_F(MisbehaviourTest, AJobThatNothingCanWakeIsNamed) {
+  const Outcome outcome = bulkhead(
+      {"compare", "napper", "--worker", kTestWorker, "--set", "bad=stuck", "--workers", "2",
+       "--models", "sequential,concurrent,parallel,processes", "--repeat", "1", "--json", "-"});
+  EXPECT_EQ(outcome.exit_code, 1) << outcome.err;
+  const Json all = report(outcome);
+  for (const std::string name : {"sequential", "concurrent", "parallel", "processes"}) {
+    const Json& entry = model(all, name);
+    EXPECT_EQ(entry.at("crashes"), 3) << name;
+    EXPECT_EQ(entry.at("jobs").at("done"), 99) << name;
+    EXPECT_EQ(entry.at("jobs").at("quarantined"), 1) << name;
+    for (const Json& exit : entry.at("exits")) {
+      if (exit.at("verdict") != "deadlock") continue;
+      EXPECT_EQ(exit.at("job"), 5) << name;
+      const std::string said = exit.at("stderr_tail");
+      EXPECT_NE(said.find("of job 5: parked, channel receive"), std::string::npos) << said;
+    }
+  }
+}
+
 // More than the coordinator keeps in memory, and a worker's crash in the middle of it.
 TEST_F(MisbehaviourTest, LargeResultsAreKeptWhateverDies) {
   const Outcome outcome =

@@ -169,8 +169,9 @@ bool SchedulerImpl::sleep(Processor& processor) {
     }
   }
   full_fence();  // rule 1
-  if (last) finish_if_done();
-  if (!any_work() && !finished.load(std::memory_order_acquire)) {
+  if (last && !finish_if_done()) look_for_deadlock();
+  const bool woken_here = processor.next.load(std::memory_order_relaxed) != nullptr;
+  if (!woken_here && !any_work() && !finished.load(std::memory_order_acquire)) {
     // acquire pairs with the release in wake_processor().
     while (processor.wake.load(std::memory_order_acquire) == 0) {
       wait_on(processor.wake, deadline);
@@ -214,16 +215,32 @@ void SchedulerImpl::wake_idle() {
 }
 
 // Nothing runs, nothing can run: when nothing is alive either, the run is over.
-void SchedulerImpl::finish_if_done() {
-  if (alive() != 0) return;
+bool SchedulerImpl::finish_if_done() {
+  if (alive() != 0) return false;
   std::vector<Processor*> asleep;
   {
     LockGuard guard(idle_lock);
-    if (sleepers.size() != processors.size() || any_work()) return;
+    if (sleepers.size() != processors.size() || any_work()) return false;
     finished.store(true, std::memory_order_release);  // pairs with the acquires above
     asleep = sleepers;
   }
   for (Processor* processor : asleep) wake_processor(*processor);
+  return true;
+}
+
+// Nothing runs. Those that sleep will; those that wait outside may. When all others are parked,
+// only they themselves could wake one another.
+void SchedulerImpl::look_for_deadlock() {
+  if (!options.on_deadlock || alive() <= outside.load(std::memory_order_relaxed)) return;
+  const std::vector<TaskInfo> infos = tasks();
+  const bool stuck = std::all_of(infos.begin(), infos.end(), [](const TaskInfo& info) {
+    return info.outside || info.state == Task::kParked;
+  });
+  {
+    LockGuard guard(idle_lock);
+    if (!stuck || sleepers.size() != processors.size() || any_work()) return;
+  }
+  options.on_deadlock(infos);
 }
 
 // From a thread that is no processor of ours. Once the task is published it may end, and the run

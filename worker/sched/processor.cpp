@@ -309,7 +309,8 @@ void SchedulerImpl::spill(Processor& processor, Task& task, bool fresh) {
 }
 
 void park_task(Task& self, ParkReason reason, After after) {
-  self.set_status(reason == ParkReason::kSleep ? Task::kSleeping : Task::kParked, reason);
+  const bool sleeps = reason == ParkReason::kSleep || reason == ParkReason::kSelectTimeout;
+  self.set_status(sleeps ? Task::kSleeping : Task::kParked, reason);
   self.scheduler->leave(self, after);
 }
 

@@ -120,7 +120,8 @@ struct SchedulerImpl {
   bool any_work() const;
   bool sleep(Processor& processor);  // true: called by wake_idle()
   void wake_processor(Processor& processor);
-  void finish_if_done();
+  bool finish_if_done();
+  void look_for_deadlock();
   // After something has become runnable that the caller will not run at once.
   void wake_one() {
     if (!shared) return;
@@ -156,8 +157,9 @@ struct SchedulerImpl {
   std::vector<Processor*> sleepers BULKHEAD_GUARDED_BY(idle_lock);
   Processor* keeper BULKHEAD_GUARDED_BY(idle_lock) = nullptr;  // sleeps until a deadline
   std::int64_t keeper_deadline BULKHEAD_GUARDED_BY(idle_lock) = Timers::kNever;
-  std::atomic<unsigned> idle{0};       // sleepers.size()
-  std::atomic<unsigned> searching{0};  // processors that look for work elsewhere
+  std::atomic<std::uint64_t> outside{0};  // goroutines in an ExternalWait
+  std::atomic<unsigned> idle{0};          // sleepers.size()
+  std::atomic<unsigned> searching{0};     // processors that look for work elsewhere
   std::atomic<bool> finished{false};
   std::atomic<unsigned> outsiders{0};  // threads inside inject(); the destructor waits for them
 };

@@ -19,6 +19,7 @@ Task& make_task(SchedulerImpl& scheduler, std::function<void()> body, Tag tag) {
   task.tag.store(tag, std::memory_order_relaxed);
   new (task.closure) std::function<void()>(std::move(body));
   task.body = &run_body<std::function<void()>>;
+  task.site = {};
   task.set_status(Task::kRunnable);
   // release pairs with the acquire in alive().
   scheduler.started_outside.fetch_add(1, std::memory_order_release);
@@ -113,6 +114,8 @@ const char* to_string(ParkReason reason) {
       return "channel receive";
     case ParkReason::kSelect:
       return "select";
+    case ParkReason::kSelectTimeout:
+      return "select with a timeout";
     case ParkReason::kWaitGroup:
       return "wait group";
     case ParkReason::kMutex:
@@ -121,6 +124,37 @@ const char* to_string(ParkReason reason) {
       return "sleep";
   }
   return "unknown";
+}
+
+std::string describe(const std::vector<TaskInfo>& tasks,
+                     const std::function<std::string(Tag)>& name_of) {
+  constexpr std::size_t kMost = 100;
+  std::string text;
+  for (std::size_t i = 0; i < tasks.size() && i < kMost; ++i) {
+    const TaskInfo& task = tasks[i];
+    text += fmt::format("  goroutine {}", task.id);
+    if (task.tag != kNoTag) text += " of " + name_of(task.tag);
+    text += fmt::format(": {}", to_string(task.state));
+    if (task.reason != ParkReason::kNone) text += fmt::format(", {}", to_string(task.reason));
+    if (task.outside) text += ", waits for the outside";
+    if (task.site.line() != 0)
+      text += fmt::format("; started at {}:{}", task.site.file_name(), task.site.line());
+    text += '\n';
+  }
+  if (tasks.size() > kMost) text += fmt::format("  and {} more\n", tasks.size() - kMost);
+  return text;
+}
+
+ExternalWait::ExternalWait() : task_(current_task()) {
+  if (task_ == nullptr) return;
+  task_->outside.store(true, std::memory_order_relaxed);
+  task_->scheduler->outside.fetch_add(1, std::memory_order_relaxed);
+}
+
+ExternalWait::~ExternalWait() {
+  if (task_ == nullptr) return;
+  task_->outside.store(false, std::memory_order_relaxed);
+  task_->scheduler->outside.fetch_sub(1, std::memory_order_relaxed);
 }
 
 Enter::Enter(Scheduler& scheduler, Tag tag) : Enter(&scheduler, nullptr, tag) {}

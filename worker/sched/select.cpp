@@ -122,8 +122,9 @@ SelectCase& select_one(SelectCase** cases, std::size_t count, SelectCase* otherw
   if (deadline != nullptr) deadline->enqueue(selection);
   Task* const task = current_task();
   Parking parking{cases, count, deadline, task == nullptr ? nullptr : task->scheduler};
-  const bool woken = self.park(&release, &parking, ParkReason::kSelect,
-                               deadline == nullptr ? base::TimePoint::max() : deadline->at());
+  const bool woken = self.park(
+      &release, &parking, deadline == nullptr ? ParkReason::kSelect : ParkReason::kSelectTimeout,
+      deadline == nullptr ? base::TimePoint::max() : deadline->at());
   if (!woken && !selection.claim(deadline->waiter()))
     self.park([](void*) {}, nullptr, ParkReason::kSelect);  // somebody is about to wake us
 

@@ -106,7 +106,9 @@ std::vector<TaskInfo> SchedulerImpl::tasks() {
         infos.push_back({.id = task->id.load(std::memory_order_relaxed),
                          .tag = task->tag.load(std::memory_order_relaxed),
                          .state = state,
-                         .reason = static_cast<ParkReason>(status >> 8)});
+                         .reason = static_cast<ParkReason>(status >> 8),
+                         .outside = task->outside.load(std::memory_order_relaxed),
+                         .site = task->site});
       }
     }
   }

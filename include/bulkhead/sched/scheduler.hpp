@@ -21,6 +21,7 @@
 #include <memory>
 #include <new>
 #include <source_location>
+#include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -54,7 +55,12 @@ struct TaskInfo {
   Tag tag = kNoTag;
   Task::State state = Task::kRunnable;
   ParkReason reason = ParkReason::kNone;
+  bool outside = false;       // see ExternalWait
+  std::source_location site;  // of the go() that started it
 };
+// For people: one line for each, at most 100. `name_of` tells what a tag means.
+std::string describe(const std::vector<TaskInfo>& tasks,
+                     const std::function<std::string(Tag)>& name_of);
 const char* to_string(Task::State state);
 const char* to_string(ParkReason reason);
 
@@ -62,6 +68,11 @@ struct Options {
   unsigned processors = 1;
   std::size_t stack_bytes = 256 * 1024;  // rounded up to pages; multiplied under sanitizers
   Observer* observer = nullptr;          // borrowed, outlives the scheduler
+  // Called when goroutines wait that nothing can wake any more: none can run, none of them sleeps,
+  // and those in an ExternalWait are not counted. With all that are alive; on a processor's thread,
+  // where nothing else runs; perhaps again and again while it stays so. Other threads can wake
+  // goroutines, too: whoever lets them do so uses ExternalWait, or leaves this empty.
+  std::function<void(const std::vector<TaskInfo>&)> on_deadlock{};
 };
 
 class Scheduler {
@@ -133,6 +144,20 @@ void go(std::function<void()> body, Tag tag);
 
 void yield();
 void sleep_for(base::Duration duration);
+// While it lives, the goroutine that made it may wait for something that no goroutine does: a
+// message from outside, another thread. It is then no part of a deadlock. Such a goroutine must not
+// be what others wait for. On a plain thread it means nothing.
+class ExternalWait {
+ public:
+  ExternalWait();
+  ~ExternalWait();
+  ExternalWait(const ExternalWait&) = delete;
+  ExternalWait& operator=(const ExternalWait&) = delete;
+
+ private:
+  Task* const task_;
+};
+
 // A scheduling point without a switch: tells the observer again who runs, so that a long
 // computation is not taken for a hang.
 void checkpoint();

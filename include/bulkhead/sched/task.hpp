@@ -20,6 +20,7 @@ enum class ParkReason : std::uint8_t {
   kSend,      // Channel::send: no room and no receiver
   kReceive,   // Channel::receive: nothing there
   kSelect,    // select: none of its cases
+  kSelectTimeout,
   kWaitGroup,
   kMutex,
   kSleep,
@@ -46,6 +47,7 @@ struct alignas(64) Task {
   std::atomic<std::uint64_t> id{0};
   std::atomic<std::uint32_t> status{0};  // State | ParkReason << 8
   bool has_children = false;             // it has started others; its own business
+  std::atomic<bool> outside{false};      // see ExternalWait
   std::source_location site;             // of the go() that started it
   alignas(16) std::byte closure[kClosureBytes];
 

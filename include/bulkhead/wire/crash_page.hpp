@@ -27,11 +27,15 @@ inline constexpr std::size_t kKeptBytes = 504;  // of one encoded JobResult
 inline constexpr std::size_t kMaxRegisters = 34;
 inline constexpr std::size_t kMaxStackBytes = 16 * 1024;
 
+// How a worker ends whose jobs wait for one another for ever; `exit_job` names one of them.
+inline constexpr int kDeadlockExit = 113;
+
 // Job numbers that are not jobs. Real jobs count from 0.
 inline constexpr std::uint64_t kNoJob = ~std::uint64_t{0};
 inline constexpr std::uint64_t kSourceJob = kNoJob - 1;
 inline constexpr std::uint64_t kReduceJob = kNoJob - 2;
 inline constexpr bool is_real_job(std::uint64_t job) { return job < kReduceJob; }
+std::string job_name(std::uint64_t job);  // "job 7", "the source", "the reduce step"
 
 // One processor (or thread). Only its own thread writes.
 struct alignas(64) CrashSlot {
@@ -78,7 +82,7 @@ struct CrashPage {
   // them.
   std::atomic<std::uint32_t> fired_jobs_count{0};
   std::array<std::atomic<std::uint64_t>, kMaxFired> fired_jobs{};
-  std::atomic<std::uint64_t> exit_job{kNoJob};     // called exit()
+  std::atomic<std::uint64_t> exit_job{kNoJob};     // called exit(), or see kDeadlockExit
   std::atomic<std::uint64_t> overdue_job{kNoJob};  // has run for longer than a job may
 
   std::atomic<std::uint64_t> kept_next{0};

@@ -1,0 +1,124 @@
+// Goroutines that wait for one another for ever are told; those that something can still wake are
+// not.
+#include <bulkhead/sched/channel.hpp>
+#include <bulkhead/sched/mutex.hpp>
+#include <bulkhead/sched/select.hpp>
+#include <bulkhead/sched/wait_group.hpp>
+#include <chrono>
+#include <mutex>
+#include <thread>
+
+#include "sched_test.hpp"
+
+namespace bulkhead::sched {
+namespace {
+
+using namespace std::chrono_literals;
+
+class DeadlockTest : public SchedProcessorsTest {
+ protected:
+  // Runs `main`; `rescue` ends the first deadlock.
+  void run_until_stuck(std::function<void()> main, std::function<void()> rescue) {
+    Options options{.processors = GetParam()};
+    options.on_deadlock = [this, rescue](const std::vector<TaskInfo>& tasks) {
+      if (times++ > 0) return;
+      told = tasks;
+      rescue();
+    };
+    make(options).run(std::move(main));
+  }
+  std::vector<TaskInfo> told;
+  std::atomic<int> times{0};
+};
+
+TEST_P(DeadlockTest, TwoThatWaitForOneAnotherAreToldWithReasonAndPlace) {
+  Channel<int> first, second;
+  Channel<int> ended(1);
+  run_until_stuck(
+      [&] {
+        go([&] {
+          first.receive();
+          second.send(1);
+        });
+        second.receive();
+        ended.send(1);
+      },
+      [&] { first.close(); });
+  ASSERT_EQ(told.size(), 2u);
+  for (const TaskInfo& task : told) {
+    EXPECT_EQ(task.state, Task::kParked);
+    EXPECT_STREQ(to_string(task.reason), "channel receive");
+  }
+  const std::string text = describe(told, [](Tag tag) { return std::to_string(tag); });
+  EXPECT_NE(text.find("parked, channel receive"), std::string::npos) << text;
+  EXPECT_NE(text.find("deadlock_test.cpp:"), std::string::npos) << text;
+}
+
+TEST_P(DeadlockTest, AMutexThatNobodyWillUnlock) {
+  Mutex mutex;
+  run_until_stuck(
+      [&] {
+        mutex.lock();
+        go([&] { std::lock_guard guard(mutex); });
+      },
+      [&] { mutex.unlock(); });
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_STREQ(to_string(told[0].reason), "mutex");
+}
+
+TEST_P(DeadlockTest, NotWhileOneSleepsOrWaitsWithATimeout) {
+  Channel<int> channel;
+  run_until_stuck(
+      [&] {
+        go([&] { channel.receive(); });
+        sleep_for(5ms);
+        Channel<int> never;
+        select(receive(never, [](std::optional<int>) {}), timeout(5ms, [] {}));
+        channel.send(1);
+      },
+      [] {});
+  EXPECT_EQ(times, 0);
+}
+
+TEST_P(DeadlockTest, NotThoseThatWaitForTheOutside) {
+  Channel<int> from_thread;
+  Channel<int> begun(1);
+  std::thread thread([&] {
+    begun.receive();
+    std::this_thread::sleep_for(5ms);  // gives a wrong report time to happen
+    from_thread.send(1);
+  });
+  run_until_stuck(
+      [&] {
+        const ExternalWait external;
+        begun.send(1);
+        from_thread.receive();
+      },
+      [] {});
+  thread.join();
+  EXPECT_EQ(times, 0);
+}
+
+TEST_P(DeadlockTest, ThoseThatWaitForTheOutsideDoNotHideTheOthers) {
+  Channel<int> stuck, outside;
+  run_until_stuck(
+      [&] {
+        go([&] {
+          const ExternalWait external;
+          outside.receive();
+        });
+        stuck.receive();
+      },
+      [&] {
+        stuck.close();
+        outside.close();
+      });
+  ASSERT_EQ(told.size(), 2u);
+  EXPECT_FALSE(told[0].outside);
+  EXPECT_TRUE(told[1].outside);
+}
+
+INSTANTIATE_TEST_SUITE_P(Processors, DeadlockTest, testing::Values(1u, 2u, 4u));
+
+}  // namespace
+}  // namespace bulkhead::sched
