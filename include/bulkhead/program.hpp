@@ -6,4 +6,5 @@
 #include <bulkhead/sched/channel.hpp>
 #include <bulkhead/sched/mutex.hpp>
 #include <bulkhead/sched/scheduler.hpp>
+#include <bulkhead/sched/select.hpp>
 #include <bulkhead/sched/wait_group.hpp>

@@ -1,10 +1,18 @@
+#include <linux/membarrier.h>
 #include <sched.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <bulkhead/base/check.hpp>
+#include <bulkhead/sched/biased_lock.hpp>
 #include <bulkhead/sched/lock.hpp>
+#include <cerrno>
+#include <cstring>
 
 #include "sched/pause.hpp"
+#include "sched/sanitizer.hpp"
 
 namespace bulkhead::sched {
 namespace {
@@ -13,6 +21,8 @@ constexpr int kSpins = 100;
 // From here on the holder is not merely behind us on this CPU: it was stopped, or is starved.
 constexpr int kYields = 50;
 constexpr long kLongestSleep = 1'000'000;  // nanoseconds
+
+long membarrier(int command) { return ::syscall(SYS_membarrier, command, 0, 0); }
 }  // namespace
 
 void Lock::lock_slow() {
@@ -33,6 +43,47 @@ void Lock::lock_slow() {
     ::nanosleep(&duration, nullptr);
     sleep = std::min(2 * sleep, kLongestSleep);
   }
+}
+
+bool can_bias() {
+#if defined(BULKHEAD_TSAN)
+  return false;
+#else
+  static const bool can = membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0;
+  return can;
+#endif
+}
+
+void BiasedLock::lock_slow(const ProcessorHead* processor) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+  for (;;) {
+    const ProcessorHead* owner = owner_.load(std::memory_order_acquire);
+    if (owner == &kNobody) break;
+    if (owner == nullptr) {
+      const bool mine = processor != nullptr && processor->alone && can_bias();
+      // acq_rel: whoever owned it the same way before has left, or it is new.
+      if (owner_.compare_exchange_strong(owner, mine ? processor : &kNobody,
+                                         std::memory_order_acq_rel) &&
+          mine)
+        return lock();
+    } else if (owner == processor) {
+      return lock();
+    } else if (owner == &kLeaving) {
+      ::sched_yield();
+    } else if (owner_.compare_exchange_strong(owner, &kLeaving, std::memory_order_acq_rel)) {
+      disown();
+    }
+  }
+  lock_.lock();
+  lock_held_ = true;
+}
+
+// Only the one that has set kLeaving.
+void BiasedLock::disown() {
+  BULKHEAD_CHECK(membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) == 0, "membarrier: {}",
+                 std::strerror(errno));
+  // acquire pairs with the release in unlock(): what the owner did is done.
+  while (inside_.load(std::memory_order_acquire)) ::sched_yield();
+  owner_.store(&kNobody, std::memory_order_release);
 }
 
 }  // namespace bulkhead::sched

@@ -3,6 +3,8 @@
 #include <bulkhead/sched/mutex.hpp>
 #include <chrono>
 
+#include "sched/pause.hpp"
+
 namespace bulkhead::sched {
 namespace {
 
@@ -22,16 +24,32 @@ Mutex::~Mutex() {
                  "a mutex is destroyed while it is in use");
 }
 
+// Whoever has the mutex mostly needs it for a moment only, when he runs on another processor.
+bool Mutex::spin() {
+  constexpr int kSpins = 30;
+  const ProcessorHead* const processor = this_processor();
+  if (processor != nullptr && processor->alone) return false;
+  for (int i = 0; i < kSpins; ++i) {
+    pause_cpu();
+    if ((state_.load(std::memory_order_relaxed) & kLocked) == 0 && try_lock()) return true;
+  }
+  return false;
+}
+
 void Mutex::lock_slow() {
+  if (spin()) return;
   const base::TimePoint since = base::Clock::now();
   for (bool woken = false;; woken = true) {
     lock_.lock();
     std::uint32_t state = state_.load(std::memory_order_relaxed);
     bool mine = false;
-    do mine = (state & kLocked) == 0;
-    // Either it is ours, or its owner now finds somebody waiting. acquire as in try_lock().
-    while (!state_.compare_exchange_weak(state, state | (mine ? kLocked : kWaiting),
-                                         std::memory_order_acquire, std::memory_order_relaxed));
+    std::uint32_t next = 0;
+    do {
+      mine = (state & kLocked) == 0;
+      // Either it is ours, or its owner now finds somebody waiting. acquire as in try_lock().
+      next = (state & ~(woken ? kWoken : 0)) | (mine ? kLocked : kWaiting);
+    } while (!state_.compare_exchange_weak(state, next, std::memory_order_acquire,
+                                           std::memory_order_relaxed));
     if (mine) {
       lock_.unlock();
       return;
@@ -56,8 +74,9 @@ void Mutex::unlock_slow() {
   // Handed over: it stays locked, for the waiter.
   if (waiter != nullptr) waiter->owns = base::Clock::now() - waiter->since >= kPatience;
   const bool handed_over = waiter != nullptr && waiter->owns;
+  const std::uint32_t woken = waiter != nullptr && !handed_over ? kWoken : 0;
   // release pairs with the acquires in lock(); nobody else changes it: it is locked.
-  state_.store(handed_over ? kLocked | waiting : waiting, std::memory_order_release);
+  state_.store((handed_over ? kLocked : 0) | waiting | woken, std::memory_order_release);
   lock_.unlock();
   if (waiter != nullptr) waiter->wake();
 }

@@ -63,7 +63,9 @@ void fiber_entry(void* argument) noexcept {
 }  // namespace
 
 Processor::Processor(SchedulerImpl& owner, unsigned number)
-    : scheduler(owner), index(number), random(0x9e3779b97f4a7c15ull * (number + 1)) {}
+    : scheduler(owner), index(number), random(0x9e3779b97f4a7c15ull * (number + 1)) {
+  alone = !owner.shared;
+}
 
 [[gnu::always_inline]] inline void SchedulerImpl::begin_slice(Processor& processor, Task& task) {
   processor.current = &task;

@@ -37,7 +37,7 @@ struct Sleep : TimerNode {
 
 void arm_sleep(Processor&, void* object) {
   Sleep& sleep = *static_cast<Sleep*>(object);
-  sleep.task.scheduler->timers.arm(sleep, sleep.deadline);
+  sleep.task.scheduler->timers.arm_for_good(sleep, sleep.deadline);
 }
 
 }  // namespace

@@ -1,9 +1,9 @@
 // One select: a quick look at each channel alone, then all of them locked, as in Go's selectgo
 // (runtime/select.go).
-#include <algorithm>
 #include <bulkhead/base/check.hpp>
 #include <bulkhead/base/opaque.hpp>
 #include <bulkhead/sched/select.hpp>
+#include <functional>
 #include <utility>
 
 #include "sched/processor.hpp"
@@ -22,11 +22,26 @@ BULKHEAD_OPAQUE std::uint32_t random_number() {
   return static_cast<std::uint32_t>(state >> 32);
 }
 
+// A number below `left` is the whole part of a random fraction times `left`, and what remains is a
+// random fraction again, though a shorter one: good for eight cases, 8! orders of 2^32.
 void shuffle(SelectCase** cases, std::size_t count) {
+  std::uint64_t fraction = 0;
   for (std::size_t left = count; left > 1; --left) {
-    // Lemire's way to a number below `left`; the bias of 2^-32 is not to be seen.
-    const std::size_t at = static_cast<std::uint64_t>(random_number()) * left >> 32;
-    std::swap(cases[left - 1], cases[at]);
+    if ((count - left) % 8 == 0) fraction = random_number();
+    const std::uint64_t scaled = fraction * left;
+    std::swap(cases[left - 1], cases[scaled >> 32]);
+    fraction = scaled & 0xffffffff;
+  }
+}
+
+// By address of their locks; stable, and quick for a few.
+void sort(SelectCase** cases, std::size_t count) {
+  for (std::size_t i = 1; i < count; ++i) {
+    SelectCase* const one = cases[i];
+    std::size_t at = i;
+    for (; at > 0 && std::less<>()(one->lock(), cases[at - 1]->lock()); --at)
+      cases[at] = cases[at - 1];
+    cases[at] = one;
   }
 }
 
@@ -38,9 +53,9 @@ void lock_all(SelectCase* const* cases, std::size_t count) BULKHEAD_NO_THREAD_SA
 
 // But for `but`, which is unlocked already. From the last unlock on the cases may be gone.
 void unlock_all(SelectCase* const* cases, std::size_t count,
-                const Lock* but = nullptr) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+                const BiasedLock* but = nullptr) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
   for (std::size_t i = 0; i < count;) {
-    Lock* const lock = cases[i]->lock();
+    BiasedLock* const lock = cases[i]->lock();
     do ++i;
     while (i < count && cases[i]->lock() == lock);
     if (lock != but) lock->unlock();
@@ -101,10 +116,8 @@ SelectCase& select_one(SelectCase** cases, std::size_t count, SelectCase* otherw
 
   // A value may have gone from a channel not yet looked at to one looked at already: so once more,
   // with all of them held. In order of address, so that two selects do not wait for one another.
-  // The sort is stable: cases of one channel stay in random order.
-  std::stable_sort(cases, cases + count, [](const SelectCase* a, const SelectCase* b) {
-    return std::less<>()(a->lock(), b->lock());
-  });
+  // Cases of one channel stay in random order.
+  sort(cases, count);
   lock_all(cases, count);
   for (std::size_t i = 0; i < count; ++i) {
     if (!cases[i]->attempt()) continue;
@@ -130,7 +143,7 @@ SelectCase& select_one(SelectCase** cases, std::size_t count, SelectCase* otherw
 
   if (deadline != nullptr && task != nullptr) task->scheduler->timers.disarm(*deadline);
   for (std::size_t i = 0; i < count; ++i) {
-    LockGuard guard(*cases[i]->lock());
+    BiasedLockGuard guard(*cases[i]->lock());
     cases[i]->dequeue();
   }
   const Waiter* const winner = selection.winner();

@@ -7,11 +7,11 @@ namespace {
 constexpr std::size_t kChildren = 4;
 }
 
-void Timers::arm(TimerNode& node, std::int64_t deadline_ns) {
+void Timers::insert(TimerNode& node, std::int64_t deadline_ns, bool tracked) {
   LockGuard guard(lock_);
   BULKHEAD_CHECK(node.place == TimerNode::kNotArmed, "a timer is armed twice");
   heap_.push_back({});
-  sift_up(heap_.size() - 1, {deadline_ns, armed_++, &node});
+  sift_up(heap_.size() - 1, {deadline_ns, armed_++, &node, tracked});
   publish();
 }
 
@@ -38,7 +38,7 @@ bool Timers::fire(std::int64_t now_ns) {
 
 void Timers::place(std::size_t at, const Entry& entry) {
   heap_[at] = entry;
-  entry.node->place = at;
+  if (entry.tracked) entry.node->place = at;
 }
 
 void Timers::sift_up(std::size_t at, const Entry& entry) {
@@ -67,7 +67,7 @@ void Timers::sift_down(std::size_t at, const Entry& entry) {
 }
 
 void Timers::remove(std::size_t at) {
-  heap_[at].node->place = TimerNode::kNotArmed;
+  if (heap_[at].tracked) heap_[at].node->place = TimerNode::kNotArmed;
   const Entry last = heap_.back();
   heap_.pop_back();
   if (at == heap_.size()) return;

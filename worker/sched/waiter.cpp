@@ -45,17 +45,22 @@ ThreadParker* Waiter::this_thread_parker() {
   return &parker;
 }
 
-void Waiter::park(Lock& lock, ParkReason reason) {
+template <class AnyLock>
+void Waiter::park_with(AnyLock& lock, ParkReason reason) {
   if (task_ != nullptr) {
     park_task(*task_, reason,
               {[](Processor&, void* held)
-                   BULKHEAD_NO_THREAD_SAFETY_ANALYSIS { static_cast<Lock*>(held)->unlock(); },
+                   BULKHEAD_NO_THREAD_SAFETY_ANALYSIS { static_cast<AnyLock*>(held)->unlock(); },
                &lock});
     return;
   }
-  park([](void* held) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS { static_cast<Lock*>(held)->unlock(); },
+  park([](void* held) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS { static_cast<AnyLock*>(held)->unlock(); },
        &lock, reason);
 }
+
+void Waiter::park(Lock& lock, ParkReason reason) { park_with(lock, reason); }
+
+void Waiter::park(BiasedLock& lock, ParkReason reason) { park_with(lock, reason); }
 
 bool Waiter::park(void (*release)(void*), void* object, ParkReason reason,
                   base::TimePoint deadline) {
@@ -83,14 +88,6 @@ void Waiter::wake() {
     unpark_task(*task_);
   else
     parker_->signal();
-}
-
-void WaiterList::push_front(Waiter& waiter) {
-  waiter.previous_ = nullptr;
-  waiter.next_ = first_;
-  waiter.listed_ = true;
-  (first_ != nullptr ? first_->previous_ : last_) = &waiter;
-  first_ = &waiter;
 }
 
 WaiterList WaiterList::take() {

@@ -14,10 +14,12 @@
 #pragma once
 
 #include <bulkhead/base/check.hpp>
+#include <bulkhead/sched/biased_lock.hpp>
 #include <bulkhead/sched/ring_buffer.hpp>
 #include <bulkhead/sched/waiter.hpp>
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <type_traits>
 #include <utility>
@@ -29,12 +31,16 @@ class ReceiveCase;
 template <class T, class Handler>
 class SendCase;
 
+// One cache line holds all that an operation looks at, but for the value.
 template <class T>
-class Channel {
+class alignas(64) Channel {
   static_assert(std::is_nothrow_move_constructible_v<T>);
 
  public:
-  explicit Channel(std::size_t capacity = 0) : capacity_(capacity) {}
+  explicit Channel(std::size_t capacity = 0) : capacity_(static_cast<std::uint32_t>(capacity)) {
+    BULKHEAD_CHECK(capacity <= kMostCapacity, "a channel of capacity {}; at most {}", capacity,
+                   kMostCapacity);
+  }
   Channel(const Channel&) = delete;
   Channel& operator=(const Channel&) = delete;
   ~Channel() { BULKHEAD_CHECK(idle(), "a channel is destroyed while somebody waits on it"); }
@@ -99,12 +105,12 @@ class Channel {
   }
 
   bool closed() const {
-    LockGuard guard(lock_);
+    BiasedLockGuard guard(lock_);
     return closed_;
   }
   std::size_t capacity() const { return capacity_; }
   std::size_t size() const {  // values buffered
-    LockGuard guard(lock_);
+    BiasedLockGuard guard(lock_);
     return buffer_.size();
   }
 
@@ -163,17 +169,19 @@ class Channel {
   }
 
   bool idle() const {
-    LockGuard guard(lock_);
+    BiasedLockGuard guard(lock_);
     return senders_.empty() && receivers_.empty();
   }
 
-  const std::size_t capacity_;
-  mutable Lock lock_;
+  static constexpr std::size_t kMostCapacity = std::size_t{1} << 31;
+
+  mutable BiasedLock lock_;
   // Guarded by lock_. Not annotated: offer() and take() may release the lock, which clang's
   // analysis cannot follow; hence its suppression above.
   RingBuffer<T> buffer_;
   WaiterList senders_;
   WaiterList receivers_;
+  const std::uint32_t capacity_;
   bool closed_ = false;
 };
 

@@ -25,22 +25,27 @@ class Mutex {
     if (!try_lock()) lock_slow();
   }
   bool try_lock() {
-    std::uint32_t free = 0;
+    std::uint32_t state = 0;
     // acquire pairs with the releases in unlock().
-    return state_.compare_exchange_strong(free, kLocked, std::memory_order_acquire,
-                                          std::memory_order_relaxed);
+    while (!state_.compare_exchange_weak(state, state | kLocked, std::memory_order_acquire,
+                                         std::memory_order_relaxed))
+      if ((state & kLocked) != 0) return false;
+    return true;
   }
   void unlock() {
-    std::uint32_t locked = kLocked;
-    if (!state_.compare_exchange_strong(locked, 0, std::memory_order_release,
-                                        std::memory_order_relaxed))
-      unlock_slow();
+    std::uint32_t state = kLocked;
+    // One that was woken will come anyway: no need to wake another. (It also keeps the mutex.)
+    while (!state_.compare_exchange_weak(state, state & ~kLocked, std::memory_order_release,
+                                         std::memory_order_relaxed))
+      if ((state & kLocked) == 0 || (state & (kWaiting | kWoken)) == kWaiting) return unlock_slow();
   }
 
  private:
-  // Somebody is in `waiters_`. Set and cleared under lock_.
-  static constexpr std::uint32_t kLocked = 1, kWaiting = 2;
+  // kWaiting: somebody is in `waiters_`. kWoken: somebody was taken from there, and is on the way.
+  // Both are set and cleared under lock_.
+  static constexpr std::uint32_t kLocked = 1, kWaiting = 2, kWoken = 4;
 
+  bool spin();
   void lock_slow();
   void unlock_slow();
 

@@ -1,7 +1,9 @@
-// A queue in a ring that grows by doubling, up to what its owner puts in. Not thread-safe.
+// A queue in a ring that grows by doubling, up to what its owner puts in: at most 2^31 values. Not
+// thread-safe.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <new>
 #include <type_traits>
@@ -38,9 +40,9 @@ class RingBuffer {
 
  private:
   void grow() {
-    const std::size_t capacity = capacity_ == 0 ? 8 : 2 * capacity_;
+    const std::uint32_t capacity = capacity_ == 0 ? 8 : 2 * capacity_;
     T* const slots = std::allocator<T>().allocate(capacity);
-    for (std::size_t i = 0; i < size_; ++i) {
+    for (std::uint32_t i = 0; i < size_; ++i) {
       T& old = slots_[(first_ + i) & (capacity_ - 1)];
       new (&slots[i]) T(std::move(old));
       old.~T();
@@ -52,9 +54,9 @@ class RingBuffer {
   }
 
   T* slots_ = nullptr;
-  std::size_t capacity_ = 0;  // a power of two
-  std::size_t first_ = 0;
-  std::size_t size_ = 0;
+  std::uint32_t capacity_ = 0;  // a power of two
+  std::uint32_t first_ = 0;
+  std::uint32_t size_ = 0;
 };
 
 }  // namespace bulkhead::sched

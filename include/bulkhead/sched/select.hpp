@@ -24,12 +24,12 @@ namespace bulkhead::sched {
 // A case, as select() sees it. The functions that name the lock are called with it held.
 class SelectCase {
  public:
-  explicit SelectCase(Lock* lock) : lock_(lock) {}
+  explicit SelectCase(BiasedLock* lock) : lock_(lock) {}
   virtual ~SelectCase() = default;
   SelectCase(const SelectCase&) = delete;
   SelectCase& operator=(const SelectCase&) = delete;
 
-  Lock* lock() const { return lock_; }  // its channel's; nullptr: none
+  BiasedLock* lock() const { return lock_; }  // its channel's; nullptr: none
   // Happens now, and releases the lock; or answers false with the lock still held.
   virtual bool attempt() { return false; }
   virtual void enqueue(Selection&) {}  // into the channel's list, under the lock
@@ -39,7 +39,7 @@ class SelectCase {
   virtual void finish() = 0;
 
  private:
-  Lock* const lock_;
+  BiasedLock* const lock_;
 };
 
 template <class T, class Handler>

@@ -65,6 +65,7 @@ struct ProcessorHead {
 
   Task* current = nullptr;
   std::uint32_t operations_left = kOperations;
+  bool alone = false;  // its scheduler has no other; fixed after construction
 };
 
 // What the calling OS thread is to the scheduler. A goroutine goes on on another thread after a

@@ -16,6 +16,7 @@
 
 #include <atomic>
 #include <bulkhead/base/clock.hpp>
+#include <bulkhead/sched/biased_lock.hpp>
 #include <bulkhead/sched/lock.hpp>
 #include <bulkhead/sched/task.hpp>
 #include <cstddef>
@@ -52,6 +53,7 @@ class Waiter {
   // Blocks the one who constructed the waiter, until wake(). `lock` is held by the caller and is
   // released when a wake() can no longer be missed; it is not taken again.
   void park(Lock& lock, ParkReason reason) BULKHEAD_RELEASE(lock);
+  void park(BiasedLock& lock, ParkReason reason) BULKHEAD_RELEASE(lock);
   // The same with any way to release what the caller holds: `release(object)` is called once,
   // perhaps on another stack, when a wake() can no longer be missed. A plain thread waits until
   // `deadline` at most: false, when nobody has woken it by then.
@@ -66,6 +68,9 @@ class Waiter {
  private:
   friend class WaiterList;
 
+  template <class AnyLock>
+  void park_with(AnyLock& lock, ParkReason reason);
+
   static ThreadParker* this_thread_parker();
 
   Task* const task_;            // the waiting goroutine, or
@@ -77,18 +82,26 @@ class Waiter {
   bool listed_ = false;
 };
 
-// FIFO of waiters, guarded by its primitive's lock. Owns nothing.
+// FIFO of waiters, guarded by its primitive's lock. Owns nothing. A ring, so that it takes one
+// word: a channel's state fits into a cache line.
 class WaiterList {
  public:
   bool empty() const { return first_ == nullptr; }
   void push_back(Waiter& waiter) {
-    waiter.next_ = nullptr;
-    waiter.previous_ = last_;
     waiter.listed_ = true;
-    (last_ != nullptr ? last_->next_ : first_) = &waiter;
-    last_ = &waiter;
+    if (first_ == nullptr) {
+      first_ = waiter.next_ = waiter.previous_ = &waiter;
+      return;
+    }
+    waiter.next_ = first_;
+    waiter.previous_ = first_->previous_;
+    first_->previous_->next_ = &waiter;
+    first_->previous_ = &waiter;
   }
-  void push_front(Waiter& waiter);
+  void push_front(Waiter& waiter) {
+    push_back(waiter);
+    first_ = &waiter;
+  }
   // The first that can be claimed, now claimed; nullptr: there is none.
   Waiter* pop_front() {
     while (Waiter* const waiter = first_) {
@@ -101,8 +114,13 @@ class WaiterList {
   void remove(Waiter& waiter) {
     if (!waiter.listed_) return;
     waiter.listed_ = false;
-    (waiter.previous_ != nullptr ? waiter.previous_->next_ : first_) = waiter.next_;
-    (waiter.next_ != nullptr ? waiter.next_->previous_ : last_) = waiter.previous_;
+    if (waiter.next_ == &waiter) {
+      first_ = nullptr;
+      return;
+    }
+    waiter.previous_->next_ = waiter.next_;
+    waiter.next_->previous_ = waiter.previous_;
+    if (first_ == &waiter) first_ = waiter.next_;
   }
   // Takes all that can be claimed; wake_all() is then called without the lock.
   WaiterList take();
@@ -110,7 +128,6 @@ class WaiterList {
 
  private:
   Waiter* first_ = nullptr;
-  Waiter* last_ = nullptr;
 };
 
 }  // namespace bulkhead::sched
