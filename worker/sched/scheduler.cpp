@@ -122,6 +122,18 @@ const char* to_string(ParkReason reason) {
       return "mutex";
     case ParkReason::kSleep:
       return "sleep";
+    case ParkReason::kRWMutexRead:
+      return "rwmutex read lock";
+    case ParkReason::kRWMutexWrite:
+      return "rwmutex write lock";
+    case ParkReason::kOnce:
+      return "once";
+    case ParkReason::kCond:
+      return "cond";
+    case ParkReason::kSemaphore:
+      return "semaphore";
+    case ParkReason::kJoin:
+      return "join";
   }
   return "unknown";
 }

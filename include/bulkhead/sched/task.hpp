@@ -24,6 +24,12 @@ enum class ParkReason : std::uint8_t {
   kWaitGroup,
   kMutex,
   kSleep,
+  kRWMutexRead,   // RWMutex::lock_shared: a writer has it, or waits for it
+  kRWMutexWrite,  // RWMutex::lock
+  kOnce,          // Once::call: another runs the function
+  kCond,
+  kSemaphore,  // Semaphore::acquire, and ErrGroup::go at its limit
+  kJoin,
 };
 
 class Scheduler;
