@@ -251,7 +251,8 @@ Fiber& SchedulerImpl::take_fiber(Processor& processor) {
   }
   const Stack stack = stacks.acquire();
   // Coloured: the tops of all stacks would otherwise fall into the same sets of the caches.
-  std::byte* const top = stack.high - colour * 64 - sizeof(Fiber) - sizeof(Fiber) % 64;
+  constexpr std::size_t kRecordBytes = (sizeof(Fiber) + 63) / 64 * 64;
+  std::byte* const top = stack.high - colour * 64 - kRecordBytes;
   auto* const fiber = new (top) Fiber;
   fiber->stack = stack;
   fiber->stack_info = {.low = stack.usable_low(),
