@@ -19,7 +19,7 @@ Task& make_task(SchedulerImpl& scheduler, std::function<void()> body, Tag tag) {
   task.tag.store(tag, std::memory_order_relaxed);
   new (task.closure) std::function<void()>(std::move(body));
   task.body = &run_body<std::function<void()>>;
-  task.site = {};
+  task.line.store(0, std::memory_order_relaxed);
   task.set_status(Task::kRunnable);
   // release pairs with the acquire in alive().
   scheduler.started_outside.fetch_add(1, std::memory_order_release);
@@ -149,8 +149,8 @@ std::string describe(const std::vector<TaskInfo>& tasks,
     text += fmt::format(": {}", to_string(task.state));
     if (task.reason != ParkReason::kNone) text += fmt::format(", {}", to_string(task.reason));
     if (task.outside) text += ", waits for the outside";
-    if (task.site.line() != 0)
-      text += fmt::format("; started at {}:{}", task.site.file_name(), task.site.line());
+    if (task.site.line != 0)
+      text += fmt::format("; started at {}:{}", task.site.file, task.site.line);
     text += '\n';
   }
   if (tasks.size() > kMost) text += fmt::format("  and {} more\n", tasks.size() - kMost);
@@ -193,14 +193,15 @@ Enter::~Enter() {
   set_thread_state(state);
 }
 
-Task& begin_task(std::source_location site) {
+Task& begin_task(base::SourceSite site) {
   Processor& processor = processor_here();
   Task& task = processor.scheduler.new_task(&processor);
   task.scheduler = &processor.scheduler;
   task.tag.store(processor.current->tag.load(std::memory_order_relaxed), std::memory_order_relaxed);
   task.has_children = false;
   processor.current->has_children = true;
-  task.site = site;
+  task.file.store(site.file, std::memory_order_relaxed);
+  task.line.store(site.line, std::memory_order_relaxed);
   return task;
 }
 
@@ -229,7 +230,7 @@ void go(std::function<void()> body, Tag tag) {
     return state.entered->go(std::move(body), tag);
   }
   BULKHEAD_CHECK(body != nullptr, "a goroutine needs a body");
-  Task& task = begin_task(std::source_location::current());
+  Task& task = begin_task(base::SourceSite::current());
   task.tag.store(tag, std::memory_order_relaxed);
   new (task.closure) std::function<void()>(std::move(body));
   task.body = &run_body<std::function<void()>>;

@@ -108,7 +108,8 @@ std::vector<TaskInfo> SchedulerImpl::tasks() {
                          .state = state,
                          .reason = static_cast<ParkReason>(status >> 8),
                          .outside = task->outside.load(std::memory_order_relaxed),
-                         .site = task->site});
+                         .site = {task->file.load(std::memory_order_relaxed),
+                                  task->line.load(std::memory_order_relaxed)}});
       }
     }
   }

@@ -58,9 +58,14 @@ void Waiter::park_with(AnyLock& lock, ParkReason reason) {
        &lock, reason);
 }
 
-void Waiter::park(Lock& lock, ParkReason reason) { park_with(lock, reason); }
+// Not analysed: for a goroutine it is the next context that releases the lock.
+void Waiter::park(Lock& lock, ParkReason reason) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+  park_with(lock, reason);
+}
 
-void Waiter::park(BiasedLock& lock, ParkReason reason) { park_with(lock, reason); }
+void Waiter::park(BiasedLock& lock, ParkReason reason) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+  park_with(lock, reason);
+}
 
 bool Waiter::park(void (*release)(void*), void* object, ParkReason reason,
                   base::TimePoint deadline) {

@@ -11,13 +11,13 @@
 #pragma once
 
 #include <bulkhead/base/error.hpp>
+#include <bulkhead/base/source_site.hpp>
 #include <bulkhead/sched/scheduler.hpp>
 #include <bulkhead/sched/waiter.hpp>
 #include <concepts>
 #include <cstdint>
 #include <exception>
 #include <optional>
-#include <source_location>
 #include <type_traits>
 #include <utility>
 
@@ -33,13 +33,13 @@ class ErrGroup {
   // Starts `body` as a goroutine; at the limit it first waits until one has ended. Those who wait
   // are served in order.
   template <class F>
-  void go(F body, std::source_location site = std::source_location::current()) {
+  void go(F body, base::SourceSite site = base::SourceSite::current()) {
     enter();
     start(std::move(body), site);
   }
   // Never blocks: false, and nothing started, at the limit.
   template <class F>
-  bool try_go(F body, std::source_location site = std::source_location::current()) {
+  bool try_go(F body, base::SourceSite site = base::SourceSite::current()) {
     if (!try_enter()) return false;
     start(std::move(body), site);
     return true;
@@ -59,7 +59,7 @@ class ErrGroup {
   };
 
   template <class F>
-  void start(F body, std::source_location site) {
+  void start(F body, base::SourceSite site) {
     using Returned = std::invoke_result_t<F&>;
     static_assert(std::is_void_v<Returned> || std::same_as<Returned, Result<void>>,
                   "the body of an ErrGroup's goroutine returns void or Result<void>");

@@ -14,13 +14,13 @@
 
 #include <atomic>
 #include <bulkhead/base/check.hpp>
+#include <bulkhead/base/source_site.hpp>
 #include <bulkhead/sched/scheduler.hpp>
 #include <bulkhead/sched/waiter.hpp>
 #include <concepts>
 #include <exception>
 #include <memory>
 #include <optional>
-#include <source_location>
 #include <type_traits>
 #include <utility>
 #include <variant>
@@ -126,7 +126,7 @@ class [[nodiscard]] Join {
     void operator()(State* state) const { state->release(false); }
   };
   template <class F>
-  friend auto spawn(F body, std::source_location site) -> Join<std::invoke_result_t<F&>>;
+  friend auto spawn(F body, base::SourceSite site) -> Join<std::invoke_result_t<F&>>;
 
   explicit Join(State* state) : state_(state) {}
 
@@ -135,7 +135,7 @@ class [[nodiscard]] Join {
 
 // Starts `body`, which needs only be movable, as go() does.
 template <class F>
-auto spawn(F body, std::source_location site = std::source_location::current())
+auto spawn(F body, base::SourceSite site = base::SourceSite::current())
     -> Join<std::invoke_result_t<F&>> {
   using T = std::invoke_result_t<F&>;
   auto* const state = new internal::JoinBody<T, F>(std::move(body));

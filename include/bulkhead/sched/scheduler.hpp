@@ -13,6 +13,7 @@
 #pragma once
 
 #include <bulkhead/base/clock.hpp>
+#include <bulkhead/base/source_site.hpp>
 #include <bulkhead/sched/task.hpp>
 #include <concepts>
 #include <cstddef>
@@ -20,7 +21,6 @@
 #include <functional>
 #include <memory>
 #include <new>
-#include <source_location>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -55,8 +55,8 @@ struct TaskInfo {
   Tag tag = kNoTag;
   Task::State state = Task::kRunnable;
   ParkReason reason = ParkReason::kNone;
-  bool outside = false;       // see ExternalWait
-  std::source_location site;  // of the go() that started it
+  bool outside = false;   // see ExternalWait
+  base::SourceSite site;  // of the go() that started it
 };
 // For people: one line for each, at most 100. `name_of` tells what a tag means.
 std::string describe(const std::vector<TaskInfo>& tasks,
@@ -139,7 +139,7 @@ class Enter {
 // Starts a goroutine that runs `body`, which inherits the caller's tag. No allocation for bodies of
 // up to Task::kClosureBytes. An exception that leaves it ends the process.
 template <std::invocable Body>
-void go(Body body, std::source_location site = std::source_location::current());
+void go(Body body, base::SourceSite site = base::SourceSite::current());
 void go(std::function<void()> body, Tag tag);
 
 void yield();
@@ -194,7 +194,7 @@ void run_body(Task& task, bool run) {
 }
 
 template <std::invocable Body>
-void go(Body body, std::source_location site) {
+void go(Body body, base::SourceSite site) {
   if (current_task() == nullptr) {
     if constexpr (std::copy_constructible<Body>)
       return go_elsewhere(std::move(body));

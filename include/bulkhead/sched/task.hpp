@@ -4,9 +4,9 @@
 
 #include <atomic>
 #include <bulkhead/base/opaque.hpp>
+#include <bulkhead/base/source_site.hpp>
 #include <cstddef>
 #include <cstdint>
-#include <source_location>
 
 namespace bulkhead::sched {
 
@@ -54,7 +54,8 @@ struct alignas(64) Task {
   std::atomic<std::uint32_t> status{0};  // State | ParkReason << 8
   bool has_children = false;             // it has started others; its own business
   std::atomic<bool> outside{false};      // see ExternalWait
-  std::source_location site;             // of the go() that started it
+  std::atomic<std::uint16_t> line{0};    // of the go() that started it, in
+  std::atomic<const char*> file{nullptr};
   alignas(16) std::byte closure[kClosureBytes];
 
   void set_status(State state, ParkReason reason = ParkReason::kNone) {
@@ -124,7 +125,7 @@ inline void count_operation() {
 }
 
 // For go(): a task with room for a closure, then made runnable. Only where current_task() is one.
-Task& begin_task(std::source_location site);
+Task& begin_task(base::SourceSite site);
 void launch_task(Task& task);
 
 }  // namespace bulkhead::sched

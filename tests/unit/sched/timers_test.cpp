@@ -53,14 +53,15 @@ TEST(TimersTest, AnyMixOfArmingAndDisarmingKeepsTheOrder) {
   const unsigned seed = std::random_device{}();
   SCOPED_TRACE(seed);
   std::mt19937 random(seed);
-  constexpr int kNodes = 300;
+  constexpr std::size_t kNodes = 300;
   std::vector<int> fired;
   std::vector<std::unique_ptr<Recorded>> nodes;
-  for (int i = 0; i < kNodes; ++i) nodes.push_back(std::make_unique<Recorded>(fired, i));
+  for (std::size_t i = 0; i < kNodes; ++i)
+    nodes.push_back(std::make_unique<Recorded>(fired, static_cast<int>(i)));
   for (int round = 0; round < 30; ++round) {
     Timers timers;
-    std::vector<std::pair<std::int64_t, int>> expected;
-    for (int i = 0; i < kNodes; ++i) {
+    std::vector<std::pair<std::int64_t, std::size_t>> expected;
+    for (std::size_t i = 0; i < kNodes; ++i) {
       const std::int64_t deadline = random() % 100;
       if (i % 2 == 0)
         timers.arm(*nodes[i], deadline);
@@ -68,7 +69,7 @@ TEST(TimersTest, AnyMixOfArmingAndDisarmingKeepsTheOrder) {
         timers.arm_for_good(*nodes[i], deadline);
       expected.push_back({deadline, i});
     }
-    for (int i = 0; i < kNodes; ++i) {
+    for (std::size_t i = 0; i < kNodes; ++i) {
       if (i % 2 != 0 || random() % 3 != 0) continue;
       ASSERT_TRUE(timers.disarm(*nodes[i]));
       std::erase_if(expected, [&](const auto& entry) { return entry.second == i; });
@@ -77,7 +78,8 @@ TEST(TimersTest, AnyMixOfArmingAndDisarmingKeepsTheOrder) {
     fired.clear();
     for (std::int64_t now = 0; now < 100; ++now) timers.fire(now);
     ASSERT_EQ(fired.size(), expected.size());
-    for (std::size_t i = 0; i < fired.size(); ++i) ASSERT_EQ(fired[i], expected[i].second);
+    for (std::size_t i = 0; i < fired.size(); ++i)
+      ASSERT_EQ(fired[i], static_cast<int>(expected[i].second));
   }
 }
 
