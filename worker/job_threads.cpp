@@ -4,14 +4,40 @@
 #include <pthread.h>
 
 #include <bulkhead/base/check.hpp>
+#include <functional>
+#include <memory>
 #include <stdexcept>
 #include <system_error>
-#include <thread>
 #include <utility>
 
 #include "crash_handler.hpp"
 
 namespace bulkhead::worker {
+namespace {
+
+// Detached from its start on: pthread_detach() of a thread that ends at this moment reads memory
+// that the thread has given back (glibc bug 19951). Throws std::system_error.
+void start_detached(std::function<void()> body) {
+  auto owned = std::make_unique<std::function<void()>>(std::move(body));
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  pthread_t thread{};
+  const int error = pthread_create(
+      &thread, &attributes,
+      [](void* given) -> void* {
+        const std::unique_ptr<std::function<void()>> run(
+            static_cast<std::function<void()>*>(given));
+        (*run)();
+        return nullptr;
+      },
+      owned.get());
+  pthread_attr_destroy(&attributes);
+  if (error != 0) throw std::system_error(error, std::generic_category());
+  owned.release();  // the thread's
+}
+
+}  // namespace
 
 void JobThreads::go(std::function<void()> body, sched::Tag tag) {
   Start start{std::move(body), tag};
@@ -33,7 +59,7 @@ void JobThreads::go(std::function<void()> body, sched::Tag tag) {
     ++alive_;
   }
   try {
-    std::thread([this, owned = std::move(start), pooled] {
+    start_detached([this, owned = std::move(start), pooled] {
       prepare_thread_for_crashes();
       if (pooled) {
         run_pool();
@@ -42,7 +68,7 @@ void JobThreads::go(std::function<void()> body, sched::Tag tag) {
         base::MutexLock lock(mutex_);
         --alive_;
       }
-    }).detach();
+    });
   } catch (const std::system_error& error) {
     {
       base::MutexLock lock(mutex_);
