@@ -8,6 +8,10 @@
 //    something it wakes the next one: there may be more where that came from.
 // 3. One sleeper, the keeper, sleeps until the earliest deadline. A processor that arms an earlier
 //    timer wakes nobody: it looks at the clock itself, and takes over when it goes to sleep.
+//
+// What rules 2 and 3 spare may be a mistake: whoever was to do it soon computes for long. So while
+// some processors run, one of the others, the napper, looks again after 100 µs, 200, 400, up to
+// 10 ms as long as it finds nothing.
 #include <linux/futex.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -62,7 +66,10 @@ Task* SchedulerImpl::find_work(Processor& processor) {
     }
     if (timers.earliest() != Timers::kNever && timers.fire(base::monotonic_ns())) {
       if (Task* const task = pick_here(processor)) {
-        if (called) searching.fetch_sub(1, std::memory_order_seq_cst);
+        if (called) {
+          searching.fetch_sub(1, std::memory_order_seq_cst);
+          wake_one();  // it was called for something else
+        }
         return task;
       }
     }
@@ -75,12 +82,14 @@ Task* SchedulerImpl::find_work(Processor& processor) {
       // seq_cst: rule 1. Somebody may have woken nobody because we searched.
       searching.fetch_sub(1, std::memory_order_seq_cst);
       if (task != nullptr) {
+        processor.nap_ns = Processor::kLeastNap;
         wake_one();  // rule 2
         return task;
       }
     }
     called = sleep(processor);
-    if (!called) {
+    // Once the run is finished, what comes from outside waits for the next one.
+    if (!called && !finished.load(std::memory_order_acquire)) {
       if (Task* const task = pick_here(processor)) return task;
     }
   }
@@ -88,6 +97,8 @@ Task* SchedulerImpl::find_work(Processor& processor) {
 
 Task* SchedulerImpl::search(Processor& processor) {
   const std::size_t count = processors.size();
+  for (const auto& victim : processors)
+    victim->seen_by[processor.index] = victim->tick.load(std::memory_order_relaxed);
   for (int pass = 0; pass < kPasses; ++pass) {
     const bool last = pass == kPasses - 1;
     if (last)  // its owner most likely runs it at once
@@ -125,8 +136,10 @@ Task* SchedulerImpl::steal(Processor& processor, Processor& victim, bool next_to
       requeue(processor, *task);  // in the order of their start
   }
   if (mine != nullptr) return mine;
-  // acquire pairs with the release in make_ready().
-  if (next_too && victim.next.load(std::memory_order_relaxed) != nullptr)
+  // What is next somewhere runs there in a moment, unless its processor has not come to a decision
+  // since we began to look. acquire pairs with the release in make_ready().
+  if (next_too && victim.next.load(std::memory_order_relaxed) != nullptr &&
+      victim.tick.load(std::memory_order_relaxed) == victim.seen_by[processor.index])
     mine = victim.next.exchange(nullptr, std::memory_order_acquire);
   return mine;
 }
@@ -161,11 +174,17 @@ bool SchedulerImpl::sleep(Processor& processor) {
     processor.wake.store(0, std::memory_order_relaxed);
     sleepers.push_back(&processor);
     idle.store(static_cast<unsigned>(sleepers.size()), std::memory_order_relaxed);
+    ++sleeps;
     last = sleepers.size() == processors.size();
+    if (!last && napper == nullptr) {
+      napper = &processor;
+      deadline = base::monotonic_ns() + processor.nap_ns;
+    }
     const std::int64_t earliest = timers.earliest();
     if (earliest < keeper_deadline) {
       keeper = &processor;
-      keeper_deadline = deadline = earliest;
+      keeper_deadline = earliest;
+      deadline = std::min(deadline, earliest);
     }
   }
   full_fence();  // rule 1
@@ -182,6 +201,10 @@ bool SchedulerImpl::sleep(Processor& processor) {
   if (keeper == &processor) {
     keeper = nullptr;
     keeper_deadline = Timers::kNever;
+  }
+  if (napper == &processor) {
+    napper = nullptr;
+    processor.nap_ns = std::min(2 * processor.nap_ns, Processor::kLongestNap);
   }
   const auto place = std::find(sleepers.begin(), sleepers.end(), &processor);
   if (place == sleepers.end()) return true;
@@ -206,12 +229,13 @@ void SchedulerImpl::wake_idle() {
       processor = sleepers.back();
       sleepers.pop_back();
       idle.store(static_cast<unsigned>(sleepers.size()), std::memory_order_relaxed);
+    } else {
+      // Under the lock: whoever goes to sleep after this shows it to those who then look, together
+      // with the fact that nobody searches.
+      searching.fetch_sub(1, std::memory_order_seq_cst);
     }
   }
-  if (processor == nullptr)
-    searching.fetch_sub(1, std::memory_order_seq_cst);
-  else
-    wake_processor(*processor);
+  if (processor != nullptr) wake_processor(*processor);
 }
 
 // Nothing runs, nothing can run: when nothing is alive either, the run is over.
@@ -231,15 +255,22 @@ bool SchedulerImpl::finish_if_done() {
 // Nothing runs. Those that sleep will; those that wait outside may. When all others are parked,
 // only they themselves could wake one another.
 void SchedulerImpl::look_for_deadlock() {
-  if (!options.on_deadlock || alive() <= outside.load(std::memory_order_relaxed)) return;
-  const std::vector<TaskInfo> infos = tasks();
-  const bool stuck = std::all_of(infos.begin(), infos.end(), [](const TaskInfo& info) {
-    return info.outside || info.state == Task::kParked;
-  });
-  {
+  if (!options.on_deadlock) return;
+  // All asleep now, and nobody has gone to sleep in between: nothing has run.
+  const auto asleep_since = [this]() -> std::uint64_t {
     LockGuard guard(idle_lock);
-    if (!stuck || sleepers.size() != processors.size() || any_work()) return;
+    return sleepers.size() == processors.size() && !any_work() ? sleeps : 0;
+  };
+  const std::uint64_t before = asleep_since();
+  if (before == 0 || alive() <= outside.load(std::memory_order_relaxed)) return;
+  const std::vector<TaskInfo> infos = tasks();
+  bool stuck = false;
+  for (const TaskInfo& info : infos) {
+    if (info.outside) continue;
+    if (info.state != Task::kParked) return;
+    stuck = true;
   }
+  if (!stuck || asleep_since() != before) return;
   options.on_deadlock(infos);
 }
 

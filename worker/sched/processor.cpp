@@ -65,6 +65,7 @@ void fiber_entry(void* argument) noexcept {
 Processor::Processor(SchedulerImpl& owner, unsigned number)
     : scheduler(owner), index(number), random(0x9e3779b97f4a7c15ull * (number + 1)) {
   alone = !owner.shared;
+  seen_by.resize(owner.options.processors);
 }
 
 [[gnu::always_inline]] inline void SchedulerImpl::begin_slice(Processor& processor, Task& task) {
@@ -144,19 +145,24 @@ Task* SchedulerImpl::pick_due(Processor& processor, std::uint32_t tick) {
 Task* SchedulerImpl::pick_any(Processor& processor, bool waits) {
   processor.next_uses = 0;
   const std::uint32_t waiting = processor.fresh.size();
-  if (waiting != 0) {
+  const bool for_children = waits && processor.current->has_children;
+  if (waiting != 0 && ++processor.fresh_run < kFreshRun) {
     // Who has started others and waits mostly waits for them: the youngest starts now. Otherwise
-    // they start in order, before those that yield to them, unless they are many or come without
-    // end.
-    if (waits && processor.current->has_children)
-      if (Task* const task = processor.fresh.pop_youngest(shared)) return task;
-    if (waiting < FreshQueue::kMany && ++processor.fresh_run < kFreshRun)
-      if (Task* const task = processor.fresh.pop_oldest(shared)) return task;
+    // they start in order, before those that yield to them, unless they are many.
+    Task* task = nullptr;
+    if (for_children)
+      task = processor.fresh.pop_youngest(shared);
+    else if (waiting < FreshQueue::kMany)
+      task = processor.fresh.pop_oldest(shared);
+    if (task != nullptr) return task;
   }
-  processor.fresh_run = 0;
+  processor.fresh_run = 0;  // they come without end: the others' turn
   if (Task* const task = processor.ready.pop(shared)) return task;
-  if (waiting != 0)
-    if (Task* const task = processor.fresh.pop(shared)) return task;
+  if (waiting != 0) {
+    Task* const task =
+        for_children ? processor.fresh.pop_youngest(shared) : processor.fresh.pop(shared);
+    if (task != nullptr) return task;
+  }
   if (injector.size() > 0) return from_injector(processor);
   return nullptr;
 }

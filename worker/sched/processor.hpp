@@ -66,8 +66,11 @@ struct alignas(64) Processor : ProcessorHead {
   std::atomic<std::uint64_t> started{0};
   std::atomic<std::uint64_t> ended{0};
 
-  // Idle: the futex that the thread sleeps on. See idle.cpp.
-  std::atomic<std::uint32_t> wake{0};
+  // Idle; see idle.cpp.
+  static constexpr std::int64_t kLeastNap = 100'000, kLongestNap = 10'000'000;  // nanoseconds
+  std::atomic<std::uint32_t> wake{0};  // the futex that the thread sleeps on
+  std::int64_t nap_ns = kLeastNap;
+  std::vector<std::uint32_t> seen_by;  // `tick`, as each other processor saw it; theirs
 
   ReadyQueue ready;
   FreshQueue fresh;
@@ -157,9 +160,11 @@ struct SchedulerImpl {
   std::vector<Processor*> sleepers BULKHEAD_GUARDED_BY(idle_lock);
   Processor* keeper BULKHEAD_GUARDED_BY(idle_lock) = nullptr;  // sleeps until a deadline
   std::int64_t keeper_deadline BULKHEAD_GUARDED_BY(idle_lock) = Timers::kNever;
-  std::atomic<std::uint64_t> outside{0};  // goroutines in an ExternalWait
-  std::atomic<unsigned> idle{0};          // sleepers.size()
-  std::atomic<unsigned> searching{0};     // processors that look for work elsewhere
+  Processor* napper BULKHEAD_GUARDED_BY(idle_lock) = nullptr;
+  std::uint64_t sleeps BULKHEAD_GUARDED_BY(idle_lock) = 0;  // ever
+  std::atomic<std::uint64_t> outside{0};                    // goroutines in an ExternalWait
+  std::atomic<unsigned> idle{0};                            // sleepers.size()
+  std::atomic<unsigned> searching{0};  // processors that look for work elsewhere
   std::atomic<bool> finished{false};
   std::atomic<unsigned> outsiders{0};  // threads inside inject(); the destructor waits for them
 };

@@ -117,7 +117,8 @@ class FreshQueue {
       return slot(bottom).load(std::memory_order_relaxed);
     }
     if (bottom < top_.load(std::memory_order_relaxed)) return nullptr;  // only grows: surely empty
-    bottom_.store(bottom, std::memory_order_relaxed);
+    // release: those below stay published for whoever reads this value.
+    bottom_.store(bottom, std::memory_order_release);
     // seq_cst pairs with the fence in take(): either we see its new top or it sees our bottom.
     full_fence();
     std::int64_t top = top_.load(std::memory_order_relaxed);

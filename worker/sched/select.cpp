@@ -142,16 +142,18 @@ SelectCase& select_one(SelectCase** cases, std::size_t count, SelectCase* otherw
     self.park([](void*) {}, nullptr, ParkReason::kSelect);  // somebody is about to wake us
 
   if (deadline != nullptr && task != nullptr) task->scheduler->timers.disarm(*deadline);
+  const Waiter* const winner = selection.winner();
+  SelectCase* happened = deadline != nullptr && deadline->owns(winner) ? deadline : nullptr;
   for (std::size_t i = 0; i < count; ++i) {
+    if (cases[i]->owns(winner)) {  // off the list already; its channel may be gone
+      happened = cases[i];
+      continue;
+    }
     BiasedLockGuard guard(*cases[i]->lock());
     cases[i]->dequeue();
   }
-  const Waiter* const winner = selection.winner();
-  if (deadline != nullptr && deadline->owns(winner)) return *deadline;
-  for (std::size_t i = 0; i < count; ++i)
-    if (cases[i]->owns(winner)) return *cases[i];
-  BULKHEAD_CHECK(false, "a select was woken by nobody");
-  return *deadline;
+  BULKHEAD_CHECK(happened != nullptr, "a select was woken by nobody");
+  return *happened;
 }
 
 }  // namespace bulkhead::sched

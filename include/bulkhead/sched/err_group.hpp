@@ -64,7 +64,13 @@ class ErrGroup {
     static_assert(std::is_void_v<Returned> || std::same_as<Returned, Result<void>>,
                   "the body of an ErrGroup's goroutine returns void or Result<void>");
     try {
-      sched::go([this, body = std::move(body)]() mutable { end(outcome(body)); }, site);
+      sched::go(
+          [this, body = std::optional<F>(std::move(body))]() mutable {
+            auto failure = outcome(*body);
+            body.reset();  // what it holds is gone before wait() returns
+            end(std::move(failure));
+          },
+          site);
     } catch (...) {
       end(std::nullopt);  // the place is free again
       throw;

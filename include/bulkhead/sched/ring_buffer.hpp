@@ -39,7 +39,8 @@ class RingBuffer {
   }
 
  private:
-  void grow() {
+  // Without memory it ends the process: it is called with a lock held that nobody would release.
+  void grow() noexcept {
     const std::uint32_t capacity = capacity_ == 0 ? 8 : 2 * capacity_;
     T* const slots = std::allocator<T>().allocate(capacity);
     for (std::uint32_t i = 0; i < size_; ++i) {

@@ -175,6 +175,7 @@ SelectCase& select_one(SelectCase** cases, std::size_t count, SelectCase* otherw
 
 template <class... Cases>
 void select(Cases&&... cases) {
+  static_assert((!std::is_lvalue_reference_v<Cases> && ...), "a case serves one select");
   std::array<SelectCase*, sizeof...(Cases) + 1> list;
   std::size_t count = 0;
   SelectCase* otherwise = nullptr;
