@@ -34,7 +34,7 @@ void start_detached(std::function<void()> body) {
       owned.get());
   pthread_attr_destroy(&attributes);
   if (error != 0) throw std::system_error(error, std::generic_category());
-  owned.release();  // the thread's
+  static_cast<void>(owned.release());  // the thread's
 }
 
 }  // namespace

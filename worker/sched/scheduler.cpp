@@ -42,7 +42,7 @@ void arm_sleep(Processor&, void* object) {
 
 }  // namespace
 
-Scheduler::Scheduler(Options options) {
+Scheduler::Scheduler(const Options& options) {
   BULKHEAD_CHECK(options.processors > 0, "a scheduler needs at least one processor");
   impl_ = std::make_unique<SchedulerImpl>(*this, options);
 }

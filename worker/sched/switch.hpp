@@ -25,13 +25,13 @@ struct Hop {
   void* argument;
 };
 
-template <ContextEntry kEntry>
+template <ContextEntry Entry>
 void* make_context(std::byte* high, std::size_t bytes) {
   return boost::context::detail::make_fcontext(
       high, bytes, [](boost::context::detail::transfer_t from) {
         const Hop hop = *static_cast<const Hop*>(from.data);
         *hop.save = from.fctx;
-        kEntry(hop.argument);
+        Entry(hop.argument);
       });
 }
 
@@ -46,11 +46,11 @@ inline void* switch_context(void** save, void* to, void* argument) {
 #elif defined(__x86_64__)
 
 // On a stack that ends at `high`; answers the context.
-template <ContextEntry kEntry>
+template <ContextEntry Entry>
 void* make_context(std::byte* high, std::size_t) {
   auto* words = reinterpret_cast<std::uintptr_t*>(reinterpret_cast<std::uintptr_t>(high) & ~15ull);
   *--words = 0;  // the return address: debuggers and unwinders stop here
-  *--words = reinterpret_cast<std::uintptr_t>(kEntry);
+  *--words = reinterpret_cast<std::uintptr_t>(Entry);
   *--words = 0;  // the frame pointer
   return words;
 }

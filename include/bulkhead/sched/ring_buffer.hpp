@@ -44,9 +44,9 @@ class RingBuffer {
     const std::uint32_t capacity = capacity_ == 0 ? 8 : 2 * capacity_;
     T* const slots = std::allocator<T>().allocate(capacity);
     for (std::uint32_t i = 0; i < size_; ++i) {
-      T& old = slots_[(first_ + i) & (capacity_ - 1)];
-      new (&slots[i]) T(std::move(old));
-      old.~T();
+      const std::uint32_t at = (first_ + i) & (capacity_ - 1);
+      new (&slots[i]) T(std::move(slots_[at]));
+      slots_[at].~T();
     }
     std::allocator<T>().deallocate(slots_, capacity_);
     slots_ = slots;

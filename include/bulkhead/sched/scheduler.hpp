@@ -77,7 +77,7 @@ struct Options {
 
 class Scheduler {
  public:
-  explicit Scheduler(Options options);
+  explicit Scheduler(const Options& options);
   // No run() may be under way. What was started after the last run() is dropped, never run.
   ~Scheduler();
   Scheduler(const Scheduler&) = delete;
