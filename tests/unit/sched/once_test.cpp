@@ -1,4 +1,5 @@
 #include <bulkhead/sched/once.hpp>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -25,6 +26,30 @@ TEST_P(OnceTest, RunsASingleTimeAndAllSeeWhatItDid) {
       });
   });
   EXPECT_EQ(value, 1);
+}
+
+// Also when the first ends just as the others look.
+TEST_P(OnceTest, RunsASingleTimeHoweverShort) {
+  constexpr int kCallers = 2;
+  const int rounds = 5 * loops();
+  std::deque<Once> many(static_cast<std::size_t>(rounds));
+  std::vector<int> calls(many.size(), 0);
+  std::atomic<int> arrived{0};
+  run([&] {
+    for (int i = 0; i < kCallers; ++i)
+      go([&] {
+        for (std::size_t round = 0; round < many.size(); ++round) {
+          // Together, where there are processors for it.
+          const int all = kCallers * (static_cast<int>(round) + 1);
+          ++arrived;
+          for (int spins = 0; arrived < all; ++spins)
+            if (spins > 1000) yield();
+          many[round].call([&] { ++calls[round]; });
+          EXPECT_EQ(calls[round], 1);
+        }
+      });
+  });
+  EXPECT_EQ(calls, std::vector<int>(calls.size(), 1));
 }
 
 TEST_P(OnceTest, OthersWaitUntilTheFirstHasEnded) {

@@ -167,6 +167,26 @@ TEST_P(RWMutexTest, WritersExcludeEverybody) {
   EXPECT_EQ(counter, 8 * each / 4);
 }
 
+// A reader that a writer's unlock finds counted, but not waiting yet.
+TEST_P(RWMutexTest, AReaderOnItsWayIsLetInToo) {
+  RWMutex mutex;
+  std::atomic<int> ended{0};
+  run([&] {
+    for (int i = 0; i < 3; ++i)
+      go([&, i] {
+        for (int n = 0; n < 200 * loops(); ++n) {
+          if (i == 0) {
+            const std::unique_lock lock(mutex);
+          } else {
+            const std::shared_lock lock(mutex);
+          }
+        }
+        ++ended;
+      });
+  });
+  EXPECT_EQ(ended, 3);
+}
+
 TEST_P(RWMutexTest, MayBeDestroyedByWhoeverLockedItLast) {
   run([&] {
     for (int round = 0; round < loops() / 2; ++round) {
