@@ -29,14 +29,6 @@ namespace {
 constexpr int kPasses = 4;  // over all processors; only the last takes what is `next`
 constexpr int kPausesBeforeNext = 60;
 
-std::uint64_t next_random(Processor& processor) {
-  std::uint64_t x = processor.random;
-  x ^= x << 13;
-  x ^= x >> 7;
-  x ^= x << 17;
-  return processor.random = x;
-}
-
 // A deadline on the monotonic clock, which FUTEX_WAIT_BITSET takes as it is.
 void wait_on(std::atomic<std::uint32_t>& word, std::int64_t deadline_ns) {
   timespec until{};
@@ -98,14 +90,14 @@ Task* SchedulerImpl::find_work(Processor& processor) {
 Task* SchedulerImpl::search(Processor& processor) {
   const std::size_t count = processors.size();
   for (const auto& victim : processors)
-    victim->seen_by[processor.index] = victim->tick.load(std::memory_order_relaxed);
+    processor.seen[victim->index] = victim->tick.load(std::memory_order_relaxed);
   for (int pass = 0; pass < kPasses; ++pass) {
     const bool last = pass == kPasses - 1;
     if (last)  // its owner most likely runs it at once
       for (int i = 0; i < kPausesBeforeNext; ++i) pause_cpu();
     if (injector.size() > 0)
       if (Task* const task = from_injector(processor)) return task;
-    const std::size_t first = next_random(processor) % count;
+    const std::size_t first = next_random(processor.random) % count;
     for (std::size_t i = 0; i < count; ++i) {
       Processor& victim = *processors[(first + i) % count];
       if (&victim == &processor) continue;
@@ -139,7 +131,7 @@ Task* SchedulerImpl::steal(Processor& processor, Processor& victim, bool next_to
   // What is next somewhere runs there in a moment, unless its processor has not come to a decision
   // since we began to look. acquire pairs with the release in make_ready().
   if (next_too && victim.next.load(std::memory_order_relaxed) != nullptr &&
-      victim.tick.load(std::memory_order_relaxed) == victim.seen_by[processor.index])
+      victim.tick.load(std::memory_order_relaxed) == processor.seen[victim.index])
     mine = victim.next.exchange(nullptr, std::memory_order_acquire);
   return mine;
 }

@@ -65,7 +65,7 @@ void fiber_entry(void* argument) noexcept {
 Processor::Processor(SchedulerImpl& owner, unsigned number)
     : scheduler(owner), index(number), random(0x9e3779b97f4a7c15ull * (number + 1)) {
   alone = !owner.shared;
-  seen_by.resize(owner.options.processors);
+  seen.resize(owner.options.processors);
 }
 
 [[gnu::always_inline]] inline void SchedulerImpl::begin_slice(Processor& processor, Task& task) {

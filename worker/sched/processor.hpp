@@ -70,7 +70,7 @@ struct alignas(64) Processor : ProcessorHead {
   static constexpr std::int64_t kLeastNap = 100'000, kLongestNap = 10'000'000;  // nanoseconds
   std::atomic<std::uint32_t> wake{0};  // the futex that the thread sleeps on
   std::int64_t nap_ns = kLeastNap;
-  std::vector<std::uint32_t> seen_by;  // `tick`, as each other processor saw it; theirs
+  std::vector<std::uint32_t> seen;  // `tick` of each processor, when it began to search
 
   ReadyQueue ready;
   FreshQueue fresh;
@@ -168,6 +168,14 @@ struct SchedulerImpl {
   std::atomic<bool> finished{false};
   std::atomic<unsigned> outsiders{0};  // threads inside inject(); the destructor waits for them
 };
+
+// xorshift64; `state` is never 0.
+inline std::uint64_t next_random(std::uint64_t& state) {
+  state ^= state << 13;
+  state ^= state >> 7;
+  state ^= state << 17;
+  return state;
+}
 
 inline Processor& processor_here() { return *static_cast<Processor*>(this_processor()); }
 

@@ -213,22 +213,16 @@ void launch_task(Task& task) {
   processor.scheduler.launch(processor, task);
 }
 
-void go_elsewhere(std::function<void()> body) {
+void go_elsewhere(std::function<void()> body, Tag tag) {
   const ThreadState state = thread_state();
-  if (state.host != nullptr) return state.host->go(std::move(body), state.entered_tag);
+  if (state.host != nullptr) return state.host->go(std::move(body), tag);
   BULKHEAD_CHECK(state.entered != nullptr,
                  "go() on a plain thread that entered no scheduler: use Enter or Scheduler::go");
-  state.entered->go(std::move(body), state.entered_tag);
+  state.entered->go(std::move(body), tag);
 }
 
 void go(std::function<void()> body, Tag tag) {
-  if (current_task() == nullptr) {
-    const ThreadState state = thread_state();
-    if (state.host != nullptr) return state.host->go(std::move(body), tag);
-    BULKHEAD_CHECK(state.entered != nullptr,
-                   "go() on a plain thread that entered no scheduler: use Enter or Scheduler::go");
-    return state.entered->go(std::move(body), tag);
-  }
+  if (current_task() == nullptr) return go_elsewhere(std::move(body), tag);
   BULKHEAD_CHECK(body != nullptr, "a goroutine needs a body");
   Task& task = begin_task(base::SourceSite::current());
   task.tag.store(tag, std::memory_order_relaxed);

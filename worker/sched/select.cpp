@@ -16,10 +16,7 @@ BULKHEAD_OPAQUE std::uint32_t random_number() {
   static constinit thread_local std::uint64_t of_thread = 0x9e3779b97f4a7c15ull;
   auto* const processor = static_cast<Processor*>(this_processor());
   std::uint64_t& state = processor != nullptr ? processor->random : of_thread;
-  state ^= state << 13;
-  state ^= state >> 7;
-  state ^= state << 17;
-  return static_cast<std::uint32_t>(state >> 32);
+  return static_cast<std::uint32_t>(next_random(state) >> 32);
 }
 
 // A number below `left` is the whole part of a random fraction times `left`, and what remains is a

@@ -174,7 +174,7 @@ struct StackBounds {
 };
 StackBounds current_stack() noexcept;
 
-void go_elsewhere(std::function<void()> body);  // go() from a plain thread
+void go_elsewhere(std::function<void()> body, Tag tag);  // go() from a plain thread
 
 template <class Body>
 void run_body(Task& task, bool run) {
@@ -197,9 +197,10 @@ template <std::invocable Body>
 void go(Body body, base::SourceSite site) {
   if (current_task() == nullptr) {
     if constexpr (std::copy_constructible<Body>)
-      return go_elsewhere(std::move(body));
+      return go_elsewhere(std::move(body), current_tag());
     else
-      return go_elsewhere([shared = std::make_shared<Body>(std::move(body))] { (*shared)(); });
+      return go_elsewhere([shared = std::make_shared<Body>(std::move(body))] { (*shared)(); },
+                          current_tag());
   }
   Task& task = begin_task(site);
   if constexpr (sizeof(Body) <= Task::kClosureBytes && alignof(Body) <= alignof(std::max_align_t))

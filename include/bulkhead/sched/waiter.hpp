@@ -63,8 +63,6 @@ class Waiter {
   // From any thread or goroutine, once for each park.
   void wake();
 
-  bool is_thread() const { return task_ == nullptr; }
-
  private:
   friend class WaiterList;
 
