@@ -23,6 +23,18 @@ constexpr int kYields = 50;
 constexpr long kLongestSleep = 1'000'000;  // nanoseconds
 
 long membarrier(int command) { return ::syscall(SYS_membarrier, command, 0, 0); }
+
+bool register_for_barriers() {
+#if defined(BULKHEAD_TSAN)
+  return false;
+#else
+  return membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0;
+#endif
+}
+
+// When the process starts, and inherited over fork(): as long as there is one thread it takes a
+// microsecond; later the kernel waits for a grace period of RCU, 10 to 15 ms.
+const bool kRegistered = register_for_barriers();
 }  // namespace
 
 void Lock::lock_slow() {
@@ -45,14 +57,7 @@ void Lock::lock_slow() {
   }
 }
 
-bool can_bias() {
-#if defined(BULKHEAD_TSAN)
-  return false;
-#else
-  static const bool can = membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0;
-  return can;
-#endif
-}
+bool can_bias() { return kRegistered; }
 
 void BiasedLock::lock_slow(const ProcessorHead* processor) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
   for (;;) {

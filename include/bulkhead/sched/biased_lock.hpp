@@ -20,7 +20,7 @@
 namespace bulkhead::sched {
 
 // Where the kernel has no membarrier, or TSan watches, nobody ever owns one.
-bool can_bias();  // asks once
+bool can_bias();
 
 class BULKHEAD_CAPABILITY("lock") BiasedLock {
  public:
