@@ -304,6 +304,11 @@ void SchedulerImpl::launch(Processor& processor, Task& task) {
   wake_one();
 }
 
+void SchedulerImpl::launch_in_order(Processor& processor, Task& task) {
+  requeue(processor, task);
+  wake_one();
+}
+
 // A queue is full: its older half and `task` go to the injector.
 void SchedulerImpl::spill(Processor& processor, Task& task, bool fresh) {
   TaskList list;

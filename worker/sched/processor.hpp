@@ -93,7 +93,9 @@ struct SchedulerImpl {
     if (!processor.ready.push(task)) [[unlikely]]
       spill(processor, task, false);
   }
-  void launch(Processor& processor, Task& task);  // a new one
+  // A new one.
+  void launch(Processor& processor, Task& task);
+  void launch_in_order(Processor& processor, Task& task);  // after all that are runnable
   void spill(Processor& processor, Task& task, bool fresh);
   void inject(Task& task);  // from any thread
   void begin_slice(Processor& processor, Task& task);

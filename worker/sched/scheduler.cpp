@@ -35,6 +35,12 @@ struct Sleep : TimerNode {
   const std::int64_t deadline;
 };
 
+void count_started(Processor& processor) {
+  // release pairs with the acquire in alive().
+  processor.started.store(processor.started.load(std::memory_order_relaxed) + 1,
+                          std::memory_order_release);
+}
+
 void arm_sleep(Processor&, void* object) {
   Sleep& sleep = *static_cast<Sleep*>(object);
   sleep.task.scheduler->timers.arm_for_good(sleep, sleep.deadline);
@@ -199,7 +205,6 @@ Task& begin_task(base::SourceSite site) {
   task.scheduler = &processor.scheduler;
   task.tag.store(processor.current->tag.load(std::memory_order_relaxed), std::memory_order_relaxed);
   task.has_children = false;
-  processor.current->has_children = true;
   task.file.store(site.file, std::memory_order_relaxed);
   task.line.store(site.line, std::memory_order_relaxed);
   return task;
@@ -207,9 +212,8 @@ Task& begin_task(base::SourceSite site) {
 
 void launch_task(Task& task) {
   Processor& processor = processor_here();
-  // release pairs with the acquire in alive().
-  processor.started.store(processor.started.load(std::memory_order_relaxed) + 1,
-                          std::memory_order_release);
+  count_started(processor);
+  processor.current->has_children = true;
   processor.scheduler.launch(processor, task);
 }
 
@@ -228,7 +232,9 @@ void go(std::function<void()> body, Tag tag) {
   task.tag.store(tag, std::memory_order_relaxed);
   new (task.closure) std::function<void()>(std::move(body));
   task.body = &run_body<std::function<void()>>;
-  launch_task(task);
+  Processor& processor = processor_here();
+  count_started(processor);
+  processor.scheduler.launch_in_order(processor, task);
 }
 
 void yield_thread() {

@@ -140,6 +140,10 @@ class Enter {
 // up to Task::kClosureBytes. An exception that leaves it ends the process.
 template <std::invocable Body>
 void go(Body body, base::SourceSite site = base::SourceSite::current());
+// With a tag of its own it is no part of what the caller does, and the caller does not wait for it:
+// such goroutines start in the order of their go(), the oldest first however many wait. Those of
+// the other kind may start in any order (many wait: the youngest first, so that a tree of
+// goroutines is walked depth first).
 void go(std::function<void()> body, Tag tag);
 
 void yield();

@@ -2,8 +2,10 @@
 #include <bulkhead/sched/wait_group.hpp>
 #include <chrono>
 #include <mutex>
+#include <numeric>
 #include <set>
 #include <thread>
+#include <vector>
 
 #include "sched_test.hpp"
 
@@ -120,6 +122,27 @@ TEST_F(SchedulerTest, ChildrenInheritTheTag) {
       42);
   scheduler.run([] { EXPECT_EQ(current_tag(), kNoTag); });
   EXPECT_EQ(checked, 2);
+}
+
+TEST_F(SchedulerTest, GoroutinesWithATagOfTheirOwnStartInOrderHoweverManyWait) {
+  constexpr Tag kMany = 200;
+  std::vector<Tag> order;
+  make({.processors = 1}).run([&] {
+    Channel<int> places(kMany / 2);
+    for (Tag tag = 0; tag < kMany; ++tag) {
+      places.send(0);  // waits for the first of them to end
+      go(
+          [&] {
+            order.push_back(current_tag());
+            places.receive();
+          },
+          tag);
+    }
+    for (Tag i = 0; i < kMany / 2; ++i) places.send(0);
+  });
+  std::vector<Tag> expected(kMany);
+  std::iota(expected.begin(), expected.end(), 0);
+  EXPECT_EQ(order, expected);
 }
 
 class Recorder : public Observer {
