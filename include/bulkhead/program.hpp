@@ -5,6 +5,7 @@
 #include <bulkhead/program/synthetic_work.hpp>
 #include <bulkhead/sched/channel.hpp>
 #include <bulkhead/sched/cond.hpp>
+#include <bulkhead/sched/context.hpp>
 #include <bulkhead/sched/ends.hpp>
 #include <bulkhead/sched/err_group.hpp>
 #include <bulkhead/sched/join.hpp>
@@ -14,4 +15,5 @@
 #include <bulkhead/sched/scheduler.hpp>
 #include <bulkhead/sched/select.hpp>
 #include <bulkhead/sched/semaphore.hpp>
+#include <bulkhead/sched/timer.hpp>
 #include <bulkhead/sched/wait_group.hpp>

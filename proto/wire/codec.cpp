@@ -12,7 +12,7 @@
 namespace bulkhead::wire {
 namespace {
 
-static_assert(v1::Code_MAX == 13 && v1::Code_ARRAYSIZE == 14);
+static_assert(v1::Code_MAX == 14 && v1::Code_ARRAYSIZE == 15);
 #define BULKHEAD_SAME_CODE(ours, wire) static_assert(static_cast<int>(Code::ours) == v1::wire)
 BULKHEAD_SAME_CODE(kInvalidArgument, CODE_INVALID_ARGUMENT);
 BULKHEAD_SAME_CODE(kNotFound, CODE_NOT_FOUND);
@@ -27,6 +27,7 @@ BULKHEAD_SAME_CODE(kTooLarge, CODE_TOO_LARGE);
 BULKHEAD_SAME_CODE(kIoError, CODE_IO_ERROR);
 BULKHEAD_SAME_CODE(kJobFailed, CODE_JOB_FAILED);
 BULKHEAD_SAME_CODE(kInternal, CODE_INTERNAL);
+BULKHEAD_SAME_CODE(kCancelled, CODE_CANCELLED);
 #undef BULKHEAD_SAME_CODE
 
 constexpr char kIdentityMark = 'B';

@@ -244,10 +244,10 @@ bool SchedulerImpl::finish_if_done() {
   return true;
 }
 
-// Nothing runs. Those that sleep will; those that wait outside may. When all others are parked,
-// only they themselves could wake one another.
+// Nothing runs. Those that sleep will, timers may start some, those that wait outside may run. When
+// all others are parked, only they themselves could wake one another.
 void SchedulerImpl::look_for_deadlock() {
-  if (!options.on_deadlock) return;
+  if (!options.on_deadlock || timers.earliest() != Timers::kNever) return;
   // All asleep now, and nobody has gone to sleep in between: nothing has run.
   const auto asleep_since = [this]() -> std::uint64_t {
     LockGuard guard(idle_lock);

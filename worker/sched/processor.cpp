@@ -78,8 +78,9 @@ Processor::Processor(SchedulerImpl& owner, unsigned number)
 
 // `processor.current` and `processor.fiber` are those of `to` already. When this returns, the
 // caller may be on another processor.
-[[gnu::always_inline]] inline void SchedulerImpl::switch_to(Processor& processor, Context& from,
-                                                            Context& to) {
+[[gnu::always_inline]] inline void SchedulerImpl::switch_to(Processor& processor,
+                                                            MachineContext& from,
+                                                            MachineContext& to) {
   if (!processor.exceptions->empty()) [[unlikely]]
     from.exceptions = std::exchange(*processor.exceptions, {});
   processor.previous = &from;
@@ -195,7 +196,7 @@ Task* SchedulerImpl::pick_here(Processor& processor) {
 void SchedulerImpl::leave(Task& leaver, After after) {
   Processor& processor = processor_here();
   check_canary(processor, leaver);
-  Context& from = *processor.fiber;
+  MachineContext& from = *processor.fiber;
   Task* const task = pick(processor, true);
   processor.after = after;
   if (task == nullptr) {
@@ -304,11 +305,6 @@ void SchedulerImpl::launch(Processor& processor, Task& task) {
   wake_one();
 }
 
-void SchedulerImpl::launch_in_order(Processor& processor, Task& task) {
-  requeue(processor, task);
-  wake_one();
-}
-
 // A queue is full: its older half and `task` go to the injector.
 void SchedulerImpl::spill(Processor& processor, Task& task, bool fresh) {
   TaskList list;
@@ -342,7 +338,7 @@ void unpark_task(Task& task) {
 void SchedulerImpl::yield(Task& yielder) {
   Processor& processor = processor_here();
   check_canary(processor, yielder);
-  Context& from = *processor.fiber;
+  MachineContext& from = *processor.fiber;
   if (!shared) requeue(processor, yielder);  // nobody can take it before it is saved
   Task* const task = pick(processor, false);
   if (task == &yielder || task == nullptr) {  // nobody else; and nobody is woken for that

@@ -10,7 +10,7 @@
 #include <memory>
 #include <vector>
 
-#include "sched/context.hpp"
+#include "sched/machine_context.hpp"
 #include "sched/queues.hpp"
 #include "sched/timers.hpp"
 
@@ -33,9 +33,9 @@ struct alignas(64) Processor : ProcessorHead {
   const unsigned index;
 
   Fiber* fiber = nullptr;  // whose stack runs; nullptr: the thread's own, `host`
-  Context host;
+  MachineContext host;
   ExceptionState* exceptions = nullptr;  // the thread's
-  Context* previous = nullptr;           // who switched last
+  MachineContext* previous = nullptr;    // who switched last
   After after;
 
   // The goroutine that became runnable last runs next, for it has what the running one has just
@@ -93,14 +93,14 @@ struct SchedulerImpl {
     if (!processor.ready.push(task)) [[unlikely]]
       spill(processor, task, false);
   }
-  // A new one.
-  void launch(Processor& processor, Task& task);
-  void launch_in_order(Processor& processor, Task& task);  // after all that are runnable
+  void launch(Processor& processor, Task& task);  // a new one
+  // `processor`: this thread's. It runs after all that are runnable there.
+  void start_in_order(Processor& processor, std::function<void()> body, Tag tag);
   void spill(Processor& processor, Task& task, bool fresh);
   void inject(Task& task);  // from any thread
   void begin_slice(Processor& processor, Task& task);
   void yield(Task& yielder);
-  void switch_to(Processor& processor, Context& from, Context& to);
+  void switch_to(Processor& processor, MachineContext& from, MachineContext& to);
   void leave(Task& leaver, After after);  // parks, sleeps
   Fiber& take_fiber(Processor& processor);
   void release_fiber(Processor& processor, Fiber& fiber);

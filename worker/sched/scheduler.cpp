@@ -11,9 +11,11 @@
 namespace bulkhead::sched {
 namespace {
 
-Task& make_task(SchedulerImpl& scheduler, std::function<void()> body, Tag tag) {
+// `processor`: of the calling thread; nullptr: it has none.
+Task& make_task(SchedulerImpl& scheduler, Processor* processor, std::function<void()> body,
+                Tag tag) {
   BULKHEAD_CHECK(body != nullptr, "a goroutine needs a body");
-  Task& task = scheduler.new_task(nullptr);
+  Task& task = scheduler.new_task(processor);
   task.scheduler = &scheduler;
   task.has_children = false;
   task.tag.store(tag, std::memory_order_relaxed);
@@ -21,8 +23,6 @@ Task& make_task(SchedulerImpl& scheduler, std::function<void()> body, Tag tag) {
   task.body = &run_body<std::function<void()>>;
   task.line.store(0, std::memory_order_relaxed);
   task.set_status(Task::kRunnable);
-  // release pairs with the acquire in alive().
-  scheduler.started_outside.fetch_add(1, std::memory_order_release);
   return task;
 }
 
@@ -64,7 +64,7 @@ void Scheduler::run(std::function<void()> main) {
   BULKHEAD_CHECK(!impl_->running.exchange(true, std::memory_order_acq_rel),
                  "run() is called while another run() is under way");
   impl_->begin_run();
-  impl_->inject(make_task(*impl_, std::move(main), current_tag()));
+  go(std::move(main), current_tag());
   std::vector<std::thread> threads;
   for (unsigned index = 1; index < impl_->options.processors; ++index) {
     threads.emplace_back([this, index] {
@@ -80,7 +80,10 @@ void Scheduler::run(std::function<void()> main) {
 }
 
 void Scheduler::go(std::function<void()> body, Tag tag) {
-  impl_->inject(make_task(*impl_, std::move(body), tag));
+  Task& task = make_task(*impl_, nullptr, std::move(body), tag);
+  // release pairs with the acquire in alive().
+  impl_->started_outside.fetch_add(1, std::memory_order_release);
+  impl_->inject(task);
 }
 
 std::uint64_t Scheduler::alive() const { return impl_->alive(); }
@@ -225,16 +228,17 @@ void go_elsewhere(std::function<void()> body, Tag tag) {
   state.entered->go(std::move(body), tag);
 }
 
+void SchedulerImpl::start_in_order(Processor& processor, std::function<void()> body, Tag tag) {
+  Task& task = make_task(*this, &processor, std::move(body), tag);
+  count_started(processor);
+  requeue(processor, task);
+  wake_one();
+}
+
 void go(std::function<void()> body, Tag tag) {
   if (current_task() == nullptr) return go_elsewhere(std::move(body), tag);
-  BULKHEAD_CHECK(body != nullptr, "a goroutine needs a body");
-  Task& task = begin_task(base::SourceSite::current());
-  task.tag.store(tag, std::memory_order_relaxed);
-  new (task.closure) std::function<void()>(std::move(body));
-  task.body = &run_body<std::function<void()>>;
   Processor& processor = processor_here();
-  count_started(processor);
-  processor.scheduler.launch_in_order(processor, task);
+  processor.scheduler.start_in_order(processor, std::move(body), tag);
 }
 
 void yield_thread() {

@@ -27,6 +27,7 @@ enum class Code : std::uint8_t {
   kIoError = 11,           // a system call failed otherwise
   kJobFailed = 12,         // the user's code threw
   kInternal = 13,          // a fault of bulkhead itself
+  kCancelled = 14,         // whoever asked for it asked to stop
 };
 
 struct Error {

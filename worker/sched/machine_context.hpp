@@ -18,7 +18,7 @@ struct ExceptionState {
   bool empty() const { return caught == nullptr && uncaught == 0; }
 };
 
-struct Context {
+struct MachineContext {
   void* saved = nullptr;  // while it does not run
   ExceptionState exceptions;
   void* sanitizer_fiber = nullptr;
@@ -27,7 +27,7 @@ struct Context {
 
 // A stack, and the record at its top: so a goroutine that has not started has neither. It runs
 // goroutines one after another, and is in a cache in between.
-struct Fiber : Context {
+struct Fiber : MachineContext {
   Stack stack;
   Fiber* next = nullptr;  // in a cache
 };
