@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "crash_handler.hpp"
+#include "dump.hpp"
 #include "modules.hpp"
 
 namespace bulkhead::worker {
@@ -85,8 +86,9 @@ std::deque<v1::ToCoordinator> Link::take_queue() {
   return std::exchange(queue_, {});
 }
 
-void Link::run(LinkHandler& handler) {
+void Link::run(LinkHandler& handler, const Dump& dump) {
   prepare_thread_for_crashes();
+  const int dump_requests = catch_dump_requests();
   transport::Options options;
   options.max_message_bytes = boot_.max_message_bytes();
   const wire::Identity identity{boot_.run_id(), boot_.worker(), boot_.incarnation()};
@@ -98,10 +100,14 @@ void Link::run(LinkHandler& handler) {
   for (;;) {
     flush(**dealer, handler);
     const auto timeout = backlog_.empty() ? base::Duration(-1) : base::Duration(kRetry);
-    const auto ready = (*dealer)->wait({lifeline_.get(), wake_.get()}, timeout);
+    const auto ready = (*dealer)->wait({lifeline_.get(), wake_.get(), dump_requests}, timeout);
     if (ready.descriptors[0]) {  // nothing is ever sent after boot: this is the end of file
       if (said_goodbye_) leave(0, "");
       leave(kExitCoordinatorGone, "");
+    }
+    if (ready.descriptors[2] && take_dump_request(dump_requests)) {
+      std::fprintf(stderr, "bulkhead-worker %u.%u, SIGQUIT:\n%s", boot_.worker(),
+                   boot_.incarnation(), dump().c_str());
     }
     // Only results woke us: let more of them gather. A message from the coordinator ends the wait.
     if (const auto patience = handler.patience();

@@ -35,6 +35,9 @@ class LinkHandler {
   virtual bool quiescent() = 0;
 };
 
+// What is said when somebody sends SIGQUIT; called on the link thread.
+using Dump = std::function<std::string()>;
+
 class Link {
  public:
   Link(const v1::Boot& boot, std::string program_digest, base::UniqueFd lifeline);
@@ -50,7 +53,7 @@ class Link {
   void wake();
 
   // Connects, shakes hands, then moves messages until the process ends.
-  [[noreturn]] void run(LinkHandler& handler);
+  [[noreturn]] void run(LinkHandler& handler, const Dump& dump);
 
  private:
   // Room that protobuf's own fields may take in a message that carries one large value.

@@ -161,7 +161,9 @@ template <class Run>
   Run run(boot, program, page, link);
   std::thread([&] {
     sched::Enter enter(scheduler);
-    link.run(run);  // ends the process, never returns
+    link.run(run, [&] {
+      return sched::describe(scheduler.tasks(), wire::job_name);
+    });  // ends the process, never returns
   }).detach();
   scheduler.run([&] { run.main(); });
   BULKHEAD_CHECK(false, "the main goroutine of a worker ended");
@@ -180,12 +182,24 @@ void use_cores(unsigned count) {
   sched_setaffinity(0, sizeof usable, &usable);
 }
 
+// What a thread waits for is known to the kernel alone.
+std::string threads_that_run(const wire::CrashPage& page) {
+  std::string text;
+  for (const wire::CrashSlot& slot : page.slot) {
+    const std::uint64_t job = slot.job.load(std::memory_order_relaxed);
+    if (job != wire::kNoJob) text += "  a thread runs " + wire::job_name(job) + '\n';
+  }
+  return text.empty() ? "  no thread runs a job\n" : text;
+}
+
 [[noreturn]] void serve_threads(const v1::Boot& boot, const program::ErasedJobs& program,
                                 wire::CrashPage* page, Link& link) {
   use_cores(boot.processors());
   JobThreads threads(page, boot.threads());
   SharedRun run(boot, program, page, link);
-  std::thread([&] { link.run(run); }).detach();  // ends the process, never returns
+  std::thread([&] {
+    link.run(run, [page] { return threads_that_run(*page); });  // ends the process, never returns
+  }).detach();
   threads.run([&] { run.main(); });
   BULKHEAD_CHECK(false, "the main task of a worker ended");
   std::abort();
@@ -232,7 +246,7 @@ int serve() {
     message.mutable_pseudo_failed()->set_error(error);
     link.send(std::move(message));
     BrokenRun run;
-    link.run(run);
+    link.run(run, [] { return std::string("  its program could not be made\n"); });
   }
   if (is_isolated(boot->model())) serve_program<IsolatedRun>(*boot, *program, page, link);
   if (threads) serve_threads(*boot, *program, page, link);

@@ -38,6 +38,23 @@ class LogsTest : public CommandTest {
   }
 };
 
+TEST_F(LogsTest, SigquitTellsWhatEachGoroutineDoesAndHarmsNobody) {
+  const Outcome outcome = bulkhead(napper("quit", {"--json", "-"}));
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const Json all = report(outcome);
+  for (const std::string& name : kModels) {
+    std::string said;
+    for (const Json& exit : model(all, name).at("exits"))
+      if (exit.contains("log")) said += content_of(exit.at("log").get<std::string>());
+    EXPECT_EQ(count(said, ", SIGQUIT:\n"), 1u) << name << said;
+    if (name == "threads")
+      EXPECT_NE(said.find(" thread runs "), std::string::npos) << said;
+    else
+      EXPECT_NE(said.find(", waits for the outside\n"), std::string::npos) << said;
+    EXPECT_EQ(model(all, name).at("crashes"), 0) << name;
+  }
+}
+
 // 100 jobs of each model, each a line; who printed has a file, and nobody else.
 TEST_F(LogsTest, EveryLineOfEveryWorkerIsThereUnderTheNameThatTheReportGives) {
   const Outcome outcome = bulkhead(napper("chatty", {"--json", "-"}));
