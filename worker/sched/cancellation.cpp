@@ -188,13 +188,13 @@ CancelScope with_deadline(const Context& parent, base::TimePoint deadline) {
   auto state = make_state(parent.state_);
   if (!state->deadline.has_value() || deadline < *state->deadline) {
     state->deadline = deadline;
-    const base::TimePoint now = base::Clock::now();
-    if (deadline <= now) {
+    const base::TimePoint start = now();
+    if (deadline <= start) {
       state->cancel(timed_out());
       return CancelScope(std::move(state));
     }
     std::lock_guard guard(state->mutex);  // end() may be called before emplace() has returned
-    state->patience.emplace(deadline - now, [weak = std::weak_ptr<CancelState>(state)] {
+    state->patience.emplace(deadline - start, [weak = std::weak_ptr<CancelState>(state)] {
       if (const auto alive = weak.lock()) alive->cancel(timed_out());
     });
   }
@@ -203,9 +203,9 @@ CancelScope with_deadline(const Context& parent, base::TimePoint deadline) {
 }
 
 CancelScope with_timeout(const Context& parent, base::Duration timeout) {
-  const base::TimePoint now = base::Clock::now();
+  const base::TimePoint start = now();
   return with_deadline(
-      parent, timeout < base::TimePoint::max() - now ? now + timeout : base::TimePoint::max());
+      parent, timeout < base::TimePoint::max() - start ? start + timeout : base::TimePoint::max());
 }
 
 AfterDone::AfterDone(const Context& context, std::function<void()> function)

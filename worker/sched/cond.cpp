@@ -38,6 +38,7 @@ void Cond::wait(std::unique_lock<Mutex>& lock) BULKHEAD_NO_THREAD_SAFETY_ANALYSI
 }
 
 void Cond::signal() {
+  interleave();
   lock_.lock();
   auto* const entry = static_cast<Entry*>(waiters_.pop_front());
   bool wake = false;
@@ -50,6 +51,7 @@ void Cond::signal() {
 }
 
 void Cond::broadcast() {
+  interleave();
   lock_.lock();
   WaiterList all = waiters_.take();
   WaiterList ready;

@@ -56,7 +56,9 @@ Task* SchedulerImpl::find_work(Processor& processor) {
       if (called) searching.fetch_sub(1, std::memory_order_seq_cst);
       return nullptr;
     }
-    if (timers.earliest() != Timers::kNever && timers.fire(base::monotonic_ns())) {
+    if (chooser != nullptr && timers.earliest() != Timers::kNever)
+      virtual_now = std::max(virtual_now, timers.earliest());
+    if (timers.earliest() != Timers::kNever && timers.fire(now_ns())) {
       if (Task* const task = pick_here(processor)) {
         if (called) {
           searching.fetch_sub(1, std::memory_order_seq_cst);
@@ -79,6 +81,7 @@ Task* SchedulerImpl::find_work(Processor& processor) {
         return task;
       }
     }
+    if (chooser != nullptr && timers.earliest() != Timers::kNever) continue;
     called = sleep(processor);
     // Once the run is finished, what comes from outside waits for the next one.
     if (!called && !finished.load(std::memory_order_acquire)) {

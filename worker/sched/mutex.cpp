@@ -1,6 +1,7 @@
 #include <bulkhead/base/check.hpp>
 #include <bulkhead/base/clock.hpp>
 #include <bulkhead/sched/mutex.hpp>
+#include <bulkhead/sched/scheduler.hpp>
 #include <chrono>
 
 #include "sched/pause.hpp"
@@ -38,7 +39,7 @@ bool Mutex::spin() {
 
 void Mutex::lock_slow() {
   if (spin()) return;
-  const base::TimePoint since = base::Clock::now();
+  const base::TimePoint since = now();
   for (bool woken = false;; woken = true) {
     lock_.lock();
     std::uint32_t state = state_.load(std::memory_order_relaxed);
@@ -72,7 +73,7 @@ void Mutex::unlock_slow() {
   auto* const waiter = static_cast<MutexWaiter*>(waiters_.pop_front());
   const std::uint32_t waiting = waiters_.empty() ? 0 : kWaiting;
   // Handed over: it stays locked, for the waiter.
-  if (waiter != nullptr) waiter->owns = base::Clock::now() - waiter->since >= kPatience;
+  if (waiter != nullptr) waiter->owns = now() - waiter->since >= kPatience;
   const bool handed_over = waiter != nullptr && waiter->owns;
   const std::uint32_t woken = waiter != nullptr && !handed_over ? kWoken : 0;
   // release pairs with the acquires in lock(); nobody else changes it: it is locked.

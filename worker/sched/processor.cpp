@@ -6,6 +6,7 @@
 
 #include <bulkhead/base/check.hpp>
 #include <cstring>
+#include <optional>
 #include <utility>
 
 #if defined(__x86_64__)
@@ -65,6 +66,11 @@ void fiber_entry(void* argument) noexcept {
 Processor::Processor(SchedulerImpl& owner, unsigned number)
     : scheduler(owner), index(number), random(0x9e3779b97f4a7c15ull * (number + 1)) {
   alone = !owner.shared;
+  if (owner.chooser != nullptr) {
+    operations_left = 1;
+    random ^= owner.chooser->seed() * 0xbf58476d1ce4e5b9ull;
+    if (random == 0) random = 1;
+  }
   seen.resize(owner.options.processors);
 }
 
@@ -111,6 +117,8 @@ Processor::Processor(SchedulerImpl& owner, unsigned number)
 // Everything that could run here without asking other processors; nullptr: nothing. First, inline,
 // what is mostly the case: nothing is due, and what was woken last or yielded first goes on.
 [[gnu::always_inline]] inline Task* SchedulerImpl::pick(Processor& processor, bool waits) {
+  if (chooser != nullptr) [[unlikely]]
+    return choose(processor);
   const std::uint32_t tick = processor.tick.load(std::memory_order_relaxed) + 1;
   processor.tick.store(tick, std::memory_order_relaxed);
   if (tick % kFairness != 0 && timers.earliest() == Timers::kNever) [[likely]] {
@@ -123,6 +131,33 @@ Processor::Processor(SchedulerImpl& owner, unsigned number)
     return task;
   }
   return pick_any(processor, waits);
+}
+
+// Whoever its chooser names, of all that could run; all queues are emptied into one list.
+Task* SchedulerImpl::choose(Processor& processor) {
+  const auto add = [this](Task* task) {
+    if (task != nullptr) runnable.push_back(task);
+    return task != nullptr;
+  };
+  add(processor.next.exchange(nullptr, std::memory_order_relaxed));
+  while (add(processor.ready.pop(false))) {
+  }
+  while (add(processor.fresh.pop_oldest(false))) {
+  }
+  TaskList injected = injector.pop(injector.size());
+  while (add(injected.pop_front())) {
+  }
+  if (runnable.empty()) return nullptr;
+  std::vector<TaskInfo> infos;
+  infos.reserve(runnable.size());
+  for (const Task* task : runnable) infos.push_back(info_of(*task));
+  std::optional<TaskInfo> last;
+  if (processor.current != nullptr) last = info_of(*processor.current);
+  const std::size_t place = chooser->choose(infos, last.has_value() ? &*last : nullptr);
+  BULKHEAD_CHECK(place < runnable.size(), "a chooser chose {} of {}", place, runnable.size());
+  Task* const task = runnable[place];
+  runnable.erase(runnable.begin() + static_cast<std::ptrdiff_t>(place));
+  return task;
 }
 
 // Timers, and now and then the far ends of the queues: the oldest of those that never ran, and of
@@ -189,6 +224,7 @@ void SchedulerImpl::processor_loop(Processor& processor) {
 }
 
 Task* SchedulerImpl::pick_here(Processor& processor) {
+  if (chooser != nullptr) return choose(processor);
   Task* const task = take_next(processor);
   return task != nullptr ? task : pick_any(processor, false);
 }
@@ -357,8 +393,15 @@ void SchedulerImpl::yield(Task& yielder) {
 }
 
 void end_slice() {
-  processor_here().operations_left = ProcessorHead::kOperations;
+  Processor& processor = processor_here();
+  processor.operations_left =
+      processor.scheduler.chooser != nullptr ? 1 : ProcessorHead::kOperations;
   yield();
+}
+
+void interleave_slow() {
+  const Task* const task = current_task();
+  if (task != nullptr && task->scheduler->chooser != nullptr) yield();
 }
 
 void yield() {

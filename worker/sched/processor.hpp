@@ -76,12 +76,15 @@ struct alignas(64) Processor : ProcessorHead {
   FreshQueue fresh;
 };
 
+TaskInfo info_of(const Task& task);
+
 struct SchedulerImpl {
   SchedulerImpl(Scheduler& owner, const Options& given);
   ~SchedulerImpl();
 
   // processor.cpp
   void processor_loop(Processor& processor);
+  Task* choose(Processor& processor);
   Task* pick(Processor& processor, bool waits);  // waits: the caller parks
   Task* pick_due(Processor& processor, std::uint32_t tick);
   Task* pick_any(Processor& processor, bool waits);
@@ -123,6 +126,7 @@ struct SchedulerImpl {
   Task* steal(Processor& processor, Processor& victim, bool next_too);
   Task* from_injector(Processor& processor);
   bool any_work() const;
+  std::int64_t now_ns() const { return chooser != nullptr ? virtual_now : base::monotonic_ns(); }
   bool sleep(Processor& processor);  // true: called by wake_idle()
   void wake_processor(Processor& processor);
   bool finish_if_done();
@@ -141,6 +145,10 @@ struct SchedulerImpl {
   const Options options;
   Observer* const observer;
   const bool shared;  // more than one processor
+  Chooser* const chooser;
+  // With a chooser; used by the one processor's thread.
+  std::int64_t virtual_now = 0;
+  std::vector<Task*> runnable;
   std::vector<std::unique_ptr<Processor>> processors;
 
   StackPool stacks;

@@ -50,6 +50,8 @@ void arm_sleep(Processor&, void* object) {
 
 Scheduler::Scheduler(const Options& options) {
   BULKHEAD_CHECK(options.processors > 0, "a scheduler needs at least one processor");
+  BULKHEAD_CHECK(options.chooser == nullptr || options.processors == 1,
+                 "a scheduler with a chooser has one processor, not {}", options.processors);
   impl_ = std::make_unique<SchedulerImpl>(*this, options);
 }
 
@@ -257,14 +259,21 @@ void sleep_for(base::Duration duration) {
     yield();
   } else {
     // "For ever" must not overflow into the past.
-    const std::int64_t now = base::monotonic_ns();
-    const std::int64_t most = Timers::kNever - 1 - now;
-    Sleep sleep(*task, now + std::min<std::int64_t>(duration.count(), most));
+    const std::int64_t start = task->scheduler->now_ns();
+    const std::int64_t most = Timers::kNever - 1 - start;
+    Sleep sleep(*task, start + std::min<std::int64_t>(duration.count(), most));
     park_task(*task, ParkReason::kSleep, {&arm_sleep, &sleep});
   }
 }
 
+base::TimePoint now() {
+  const Task* const task = current_task();
+  if (task == nullptr) return base::Clock::now();
+  return base::TimePoint(base::Duration(task->scheduler->now_ns()));
+}
+
 void checkpoint() {
+  interleave();
   if (auto* const processor = static_cast<Processor*>(this_processor())) {
     if (processor->current != nullptr)
       processor->scheduler.announce(*processor,

@@ -94,9 +94,9 @@ Deadline::Deadline(base::Duration duration)
                       if (self.selection().claim(self.waiter())) self.waiter().wake();
                     }},
       at_([duration] {
-        const base::TimePoint now = base::Clock::now();
-        return duration < base::TimePoint::max() - now - base::Duration(1)
-                   ? now + duration
+        const base::TimePoint start = now();
+        return duration < base::TimePoint::max() - start - base::Duration(1)
+                   ? start + duration
                    : base::TimePoint::max() - base::Duration(1);
       }()) {}
 
@@ -121,7 +121,7 @@ SelectCase& select_one(SelectCase** cases, std::size_t count, SelectCase* otherw
     unlock_all(cases, count, cases[i]->lock());
     return *cases[i];
   }
-  if (otherwise != nullptr || (deadline != nullptr && deadline->at() <= base::Clock::now())) {
+  if (otherwise != nullptr || (deadline != nullptr && deadline->at() <= now())) {
     unlock_all(cases, count);
     return otherwise != nullptr ? *otherwise : *deadline;
   }

@@ -25,6 +25,7 @@ bool Semaphore::take(std::int64_t count) {
 
 // park() releases the lock, on one branch of two.
 void Semaphore::acquire(std::int64_t count) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+  interleave();
   BULKHEAD_CHECK(count >= 0 && count <= size_, "{} units are acquired of a semaphore of size {}",
                  count, size_);
   lock_.lock();

@@ -94,22 +94,25 @@ std::uint64_t SchedulerImpl::alive() const {
   return started - ended;
 }
 
+TaskInfo info_of(const Task& task) {
+  const std::uint32_t status = task.status.load(std::memory_order_relaxed);
+  return {.id = task.id.load(std::memory_order_relaxed),
+          .tag = task.tag.load(std::memory_order_relaxed),
+          .state = static_cast<Task::State>(status & 0xff),
+          .reason = static_cast<ParkReason>(status >> 8),
+          .outside = task.outside.load(std::memory_order_relaxed),
+          .site = {task.file.load(std::memory_order_relaxed),
+                   task.line.load(std::memory_order_relaxed)}};
+}
+
 std::vector<TaskInfo> SchedulerImpl::tasks() {
   std::vector<TaskInfo> infos;
   {
     LockGuard guard(tasks_lock);
     for (const Task* slab : slabs) {
       for (const Task* task = slab; task != slab + kSlabTasks; ++task) {
-        const std::uint32_t status = task->status.load(std::memory_order_relaxed);
-        const auto state = static_cast<Task::State>(status & 0xff);
-        if (state == Task::kFree) continue;
-        infos.push_back({.id = task->id.load(std::memory_order_relaxed),
-                         .tag = task->tag.load(std::memory_order_relaxed),
-                         .state = state,
-                         .reason = static_cast<ParkReason>(status >> 8),
-                         .outside = task->outside.load(std::memory_order_relaxed),
-                         .site = {task->file.load(std::memory_order_relaxed),
-                                  task->line.load(std::memory_order_relaxed)}});
+        const TaskInfo info = info_of(*task);
+        if (info.state != Task::kFree) infos.push_back(info);
       }
     }
   }
@@ -123,12 +126,15 @@ SchedulerImpl::SchedulerImpl(Scheduler& owner, const Options& given)
       options(given),
       observer(given.observer),
       shared(given.processors > 1),
+      chooser(given.chooser),
       stacks(given.stack_bytes * sanitizer::kStackFactor, probe_stack_guard()) {
+  if (chooser != nullptr) choosing_schedulers.fetch_add(1, std::memory_order_relaxed);
   for (unsigned index = 0; index < given.processors; ++index)
     processors.push_back(std::make_unique<Processor>(*this, index));
 }
 
 SchedulerImpl::~SchedulerImpl() {
+  if (chooser != nullptr) choosing_schedulers.fetch_sub(1, std::memory_order_relaxed);
   // What was started after the last run() is only in the injector: nothing has run since.
   for (;;) {
     TaskList list = injector.pop(kTaskCache);

@@ -17,9 +17,9 @@ namespace bulkhead::sched {
 namespace {
 
 std::int64_t deadline_after(base::Duration delay) {
-  const std::int64_t now = base::monotonic_ns();
-  const std::int64_t most = Timers::kNever - 1 - now;  // "for ever" must not overflow
-  return now + std::min<std::int64_t>(delay.count(), most);
+  const std::int64_t start = now().time_since_epoch().count();
+  const std::int64_t most = Timers::kNever - 1 - start;  // "for ever" must not overflow
+  return start + std::min<std::int64_t>(delay.count(), most);
 }
 
 // The timers of plain threads: one thread serves them all, from the first on until the process
@@ -146,12 +146,13 @@ struct TimerState : TimerNode, std::enable_shared_from_this<TimerState> {
       if (generation != of) return;
       if (period > base::Duration::zero()) {
         // Ticks that are over are left out; the others keep to their times.
-        const std::int64_t late = std::max<std::int64_t>(base::monotonic_ns() - deadline, 0);
+        const std::int64_t late =
+            std::max<std::int64_t>(now().time_since_epoch().count() - deadline, 0);
         arm(deadline + (late / period.count() + 1) * period.count());
       } else {
         pending = false;
       }
-      if (function == nullptr) channel.try_send(base::Clock::now());
+      if (function == nullptr) channel.try_send(now());
     }
     if (function != nullptr) function();
   }

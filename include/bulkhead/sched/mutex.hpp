@@ -22,6 +22,7 @@ class Mutex {
   Mutex& operator=(const Mutex&) = delete;
 
   void lock() {
+    interleave();
     if (!try_lock()) lock_slow();
   }
   bool try_lock() {

@@ -26,6 +26,7 @@ class Once {
   // f() is called as std::invoke does, its result dropped. Throws what f throws, to the first only.
   template <class F>
   void call(F&& f) {
+    interleave();
     // acquire pairs with the release in finish().
     if (state_.load(std::memory_order_acquire) == State::kDone || !begin()) return;
     const Finish finish{*this};

@@ -26,6 +26,7 @@ class RWMutex {
   RWMutex& operator=(const RWMutex&) = delete;
 
   void lock() {
+    interleave();
     std::uint64_t expected = 0;
     // acquire pairs with the release of whoever unlocked last.
     if (!word_.compare_exchange_strong(expected, kWriter, std::memory_order_acquire,
@@ -47,6 +48,7 @@ class RWMutex {
   }
 
   void lock_shared() {
+    interleave();
     // acquire pairs with the release in unlock(); readers publish nothing to each other.
     if ((word_.fetch_add(1, std::memory_order_acquire) & kWriter) != 0) lock_shared_slow();
   }

@@ -64,6 +64,17 @@ std::string describe(const std::vector<TaskInfo>& tasks,
 const char* to_string(Task::State state);
 const char* to_string(ParkReason reason);
 
+// Decides who runs, for exploring interleavings: see explore.hpp. Called by the only processor.
+class Chooser {
+ public:
+  virtual ~Chooser() = default;
+  // The place in `runnable`, which is never empty, of the one that runs next. `last` has just
+  // stopped, for the reason that it tells; nullptr: the first choice, or time has passed.
+  virtual std::size_t choose(const std::vector<TaskInfo>& runnable, const TaskInfo* last) = 0;
+  // What else is random, such as the choice of select, begins with this.
+  virtual std::uint64_t seed() const = 0;
+};
+
 struct Options {
   unsigned processors = 1;
   std::size_t stack_bytes = 256 * 1024;  // rounded up to pages; multiplied under sanitizers
@@ -73,6 +84,10 @@ struct Options {
   // where nothing else runs; perhaps again and again while it stays so. Other threads can wake
   // goroutines, too: whoever lets them do so uses ExternalWait, or leaves this empty.
   std::function<void(const std::vector<TaskInfo>&)> on_deadlock{};
+  // Borrowed, outlives the scheduler. With it a run is a function of what it decides: one
+  // processor; each operation of a primitive, yield() and checkpoint() a scheduling point; and time
+  // that passes, all at once until the next deadline, only while nobody can run (see now()).
+  Chooser* chooser = nullptr;
 };
 
 class Scheduler {
@@ -148,6 +163,8 @@ void go(std::function<void()> body, Tag tag);
 
 void yield();
 void sleep_for(base::Duration duration);
+// The time that deadlines count in: base::Clock's, but for goroutines under a Chooser.
+base::TimePoint now();
 // While it lives, the goroutine that made it may wait for something that no goroutine does: a
 // message from outside, another thread. It is then no part of a deadlock. Such a goroutine must not
 // be what others wait for. On a plain thread it means nothing.
@@ -162,8 +179,8 @@ class ExternalWait {
   Task* const task_;
 };
 
-// A scheduling point without a switch: tells the observer again who runs, so that a long
-// computation is not taken for a hang.
+// A scheduling point without a switch (under a Chooser: with one): tells the observer again who
+// runs, so that a long computation is not taken for a hang.
 void checkpoint();
 Tag current_tag();
 std::uint64_t current_task_id();  // 0 on a plain thread

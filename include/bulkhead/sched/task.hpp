@@ -117,6 +117,17 @@ inline Task* current_task() noexcept {
 
 void end_slice();
 
+// How many schedulers have a Chooser; see explore.hpp.
+inline std::atomic<unsigned> choosing_schedulers{0};
+void interleave_slow();
+
+// Before an operation that may not wait: where a Chooser decides, others may come first. Nothing
+// hangs on the order of this load: whoever runs under a Chooser has seen it counted.
+inline void interleave() {
+  if (choosing_schedulers.load(std::memory_order_relaxed) != 0) [[unlikely]]
+    interleave_slow();
+}
+
 // After an operation that has not waited; with no lock held.
 inline void count_operation() {
   ProcessorHead* const processor = this_processor();

@@ -25,6 +25,7 @@ class WaitGroup {
   // Before the thing starts, not in it: else wait() may miss it. A count below 0 is a programmer's
   // error.
   void add(std::int64_t count = 1) {
+    interleave();
     // acq_rel: what was done before each done() is visible to whoever sees 0. From here on, unless
     // somebody waits for us to wake him, the group may be gone.
     const std::int64_t before = state_.fetch_add(count * kOne, std::memory_order_acq_rel);

@@ -1,0 +1,182 @@
+#include <atomic>
+#include <bulkhead/sched/channel.hpp>
+#include <bulkhead/sched/cond.hpp>
+#include <bulkhead/sched/explore.hpp>
+#include <bulkhead/sched/mutex.hpp>
+#include <bulkhead/sched/select.hpp>
+#include <bulkhead/sched/timer.hpp>
+#include <bulkhead/sched/wait_group.hpp>
+#include <cstdlib>
+#include <stdexcept>
+
+#include "sched_test.hpp"
+
+namespace bulkhead::sched {
+namespace {
+
+using namespace std::chrono_literals;
+
+// What a chooser chose, and what time it was in the end.
+class Recorder final : public Chooser {
+ public:
+  explicit Recorder(std::unique_ptr<Chooser> chooser) : chooser_(std::move(chooser)) {}
+  std::size_t choose(const std::vector<TaskInfo>& runnable, const TaskInfo* last) override {
+    const std::size_t place = chooser_->choose(runnable, last);
+    chosen.push_back(runnable[place].id);
+    return place;
+  }
+  std::uint64_t seed() const override { return chooser_->seed(); }
+  std::vector<std::uint64_t> chosen;
+
+ private:
+  const std::unique_ptr<Chooser> chooser_;
+};
+
+// A little of everything that waits.
+void mixture() {
+  Channel<int> numbers(2);
+  Mutex mutex;
+  WaitGroup group;
+  int sum = 0;
+  for (int i = 0; i < 4; ++i) {
+    group.add(1);
+    go([&, i] {
+      for (int k = 0; k < 3; ++k) {
+        select(send(numbers, i, [] {}), timeout(1ms * (i + 1), [] {}));
+        mutex.lock();
+        ++sum;
+        mutex.unlock();
+        sleep_for(1s);
+      }
+      group.done();
+    });
+  }
+  go([&] {
+    group.wait();
+    numbers.close();
+  });
+  while (numbers.receive()) yield();
+}
+
+std::vector<std::uint64_t> choices_of(std::unique_ptr<Chooser> chooser) {
+  Recorder recorder(std::move(chooser));
+  Scheduler({.chooser = &recorder}).run(&mixture);
+  return recorder.chosen;
+}
+
+TEST(ExploreTest, TheSameSeedIsTheSameRunAndAnotherSeedIsAnother) {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    EXPECT_EQ(choices_of(random_chooser(seed)), choices_of(random_chooser(seed))) << seed;
+    EXPECT_NE(choices_of(random_chooser(seed)), choices_of(random_chooser(seed + 1))) << seed;
+    EXPECT_EQ(choices_of(priority_chooser(seed, 3, 100)),
+              choices_of(priority_chooser(seed, 3, 100)));
+  }
+}
+
+TEST(ExploreTest, TimePassesOnlyWhileNobodyCanRunAndThenAtOnce) {
+  const auto chooser = random_chooser(1);
+  const base::TimePoint before = base::Clock::now();
+  Scheduler({.chooser = chooser.get()}).run([] {
+    const base::TimePoint start = now();
+    sleep_for(1000h);
+    EXPECT_EQ(now(), start + 1000h);
+    for (int i = 0; i < 1000; ++i) yield();
+    EXPECT_EQ(now(), start + 1000h);
+    after(30min).channel().receive();
+    EXPECT_EQ(now(), start + 1000h + 30min);
+    bool timed_out = false;
+    Channel<int> never;
+    select(receive(never, [](auto) {}), timeout(1h, [&] { timed_out = true; }));
+    EXPECT_TRUE(timed_out);
+    EXPECT_EQ(now(), start + 1001h + 30min);
+  });
+  EXPECT_LT(base::Clock::now() - before, 1h);
+}
+
+TEST(ExploreTest, WithoutAFaultNothingIsFound) {
+  EXPECT_FALSE(explore({.schedules = 200}, &mixture).has_value());
+  EXPECT_FALSE(explore({.schedules = 200, .depth = 3, .steps = 100}, &mixture).has_value());
+}
+
+// Two locks, taken in either order: one schedule in many.
+void opposite_orders() {
+  Mutex a, b;
+  WaitGroup group;
+  group.add(2);
+  go([&] {
+    const std::lock_guard first(a);
+    const std::lock_guard second(b);
+    group.done();
+  });
+  go([&] {
+    const std::lock_guard first(b);
+    const std::lock_guard second(a);
+    group.done();
+  });
+  group.wait();
+}
+
+TEST(ExploreTest, ADeadlockIsFoundWithItsSeedItsGoroutinesAndItsSteps) {
+  for (const unsigned depth : {0u, 3u}) {
+    const Exploration exploration{.depth = depth, .steps = 20};
+    const auto finding = explore(exploration, &opposite_orders);
+    ASSERT_TRUE(finding.has_value()) << depth;
+    EXPECT_EQ(finding->what, "deadlock");
+    EXPECT_NE(finding->said.find("parked, mutex"), std::string::npos) << finding->said;
+    EXPECT_NE(finding->steps.find("explore_test.cpp"), std::string::npos) << finding->steps;
+    EXPECT_NE(finding->steps.find("waits: mutex"), std::string::npos) << finding->steps;
+    EXPECT_EXIT(replay(exploration, finding->seed, &opposite_orders), testing::ExitedWithCode(113),
+                "all goroutines are asleep");
+    const auto again =
+        explore({.schedules = 1, .first_seed = finding->seed, .depth = depth, .steps = 20},
+                &opposite_orders);
+    ASSERT_TRUE(again.has_value());
+    EXPECT_EQ(again->steps, finding->steps) << "the same seed, the same steps";
+  }
+}
+
+// Read, let others run, write.
+TEST(ExploreTest, ALostUpdateIsFound) {
+  const auto finding = explore({}, [] {
+    int balance = 0;
+    WaitGroup group;
+    group.add(2);
+    for (int i = 0; i < 2; ++i) {
+      go([&] {
+        const int read = balance;
+        checkpoint();
+        balance = read + 1;
+        group.done();
+      });
+    }
+    group.wait();
+    BULKHEAD_CHECK(balance == 2, "an update was lost: the balance is {}", balance);
+  });
+  ASSERT_TRUE(finding.has_value());
+  EXPECT_EQ(finding->what, "signal 6 (Aborted)");
+  EXPECT_NE(finding->said.find("an update was lost: the balance is 1"), std::string::npos);
+}
+
+TEST(ExploreTest, EveryKindOfBadEndIsTold) {
+  const auto what = [](const std::function<void()>& program) {
+    const auto finding = explore({.schedules = 1, .limit = 300ms}, program);
+    return finding.has_value() ? finding->what : "none";
+  };
+  EXPECT_EQ(what([] { std::_Exit(3); }), "exit code 3");
+  EXPECT_EQ(what([] { throw std::runtime_error("nobody catches it"); }), "signal 6 (Aborted)");
+  EXPECT_EQ(what([] {
+              for (std::atomic<bool> go_on{true}; go_on;) {
+              }
+            }),
+            "no end within 0.3 s");
+  EXPECT_EQ(what([] { go([] { Channel<int>().receive(); }); }), "deadlock") << "left over";
+  EXPECT_EQ(what([] {}), "none");
+}
+
+TEST(ExploreDeathTest, AChooserTakesOneProcessor) {
+  const auto chooser = random_chooser(1);
+  EXPECT_DEATH(Scheduler({.processors = 2, .chooser = chooser.get()}), "has one processor");
+}
+
+}  // namespace
+}  // namespace bulkhead::sched
