@@ -112,7 +112,8 @@ void stop_sent_to_ended_loop() {
   const Numbers stop = make_channel();
   const Numbers input = make_channel();
   go([stop, input] {
-    for (bool ended = false; !ended;)
+    bool ended = false;
+    while (!ended)
       select(receive(*stop, [&](auto) { ended = true; }),
              receive(*input, [&](auto value) { ended = !value.has_value(); }));
   });

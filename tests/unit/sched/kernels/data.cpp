@@ -269,7 +269,8 @@ void stopped_with_work_left() {
         stop.close();
       },
       [&] {
-        for (bool stopped = false; !stopped;)
+        bool stopped = false;
+        while (!stopped)
           select(receive(work, [&](auto) { ++handled; }),
                  receive(stop, [&](auto) { stopped = true; }));
         if constexpr (kFixed)

@@ -89,7 +89,8 @@ void stopped_ticker() {
   const auto stop = std::make_shared<Channel<int>>();
   go([ticker, stop] {
     if constexpr (kFixed) {
-      for (bool stopped = false; !stopped;)
+      bool stopped = false;
+      while (!stopped)
         select(receive(ticker->channel(), [](auto) {}),
                receive(*stop, [&](auto) { stopped = true; }));
     } else {
@@ -137,7 +138,8 @@ template <bool kFixed>
 void left_only_the_case() {
   Channel<int> numbers(4);
   for (const int number : {1, 2, 0}) numbers.send(number);
-  for (bool ended = false; !ended;)
+  bool ended = false;
+  while (!ended)
     select(receive(numbers, [&](std::optional<int> number) {
       if (number == 0) {
         if constexpr (kFixed) ended = true;
