@@ -32,7 +32,7 @@ bool Mutex::spin() {
   if (processor != nullptr && processor->alone) return false;
   for (int i = 0; i < kSpins; ++i) {
     pause_cpu();
-    if ((state_.load(std::memory_order_relaxed) & kLocked) == 0 && try_lock()) return true;
+    if ((state_.load(std::memory_order_relaxed) & kLocked) == 0 && take()) return true;
   }
   return false;
 }

@@ -17,6 +17,7 @@ RWMutex::~RWMutex() {
 }
 
 bool RWMutex::try_lock_shared() {
+  interleave();
   std::uint64_t seen = word_.load(std::memory_order_relaxed);
   while ((seen & kWriter) == 0) {
     // acquire pairs with the release in unlock().

@@ -39,12 +39,14 @@ void Semaphore::acquire(std::int64_t count) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
 }
 
 bool Semaphore::try_acquire(std::int64_t count) {
+  interleave();
   BULKHEAD_CHECK(count >= 0, "{} units are acquired of a semaphore of size {}", count, size_);
   LockGuard guard(lock_);
   return take(count);
 }
 
 void Semaphore::release(std::int64_t count) {
+  interleave();
   lock_.lock();
   BULKHEAD_CHECK(count >= 0 && count <= size_ - free_,
                  "{} units are released of a semaphore of which {} are out", count, size_ - free_);

@@ -47,6 +47,7 @@ class alignas(64) Channel {
 
   // Blocks until a receiver or the buffer has taken the value.
   void send(T value) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+    interleave();
     lock_.lock();
     if (offer(value)) return count_operation();
     Sender sender(value);
@@ -57,6 +58,7 @@ class alignas(64) Channel {
 
   // Blocks until there is a value; empty when the channel is closed and drained.
   std::optional<T> receive() BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+    interleave();
     lock_.lock();
     std::optional<T> result;
     if (take(result)) {
@@ -75,6 +77,7 @@ class alignas(64) Channel {
 
   // Never blocks. `value` is moved from only when the answer is true.
   bool try_send(T&& value) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+    interleave();
     lock_.lock();
     const bool sent = offer(value);
     if (!sent) lock_.unlock();
@@ -85,6 +88,7 @@ class alignas(64) Channel {
 
   // Never blocks. Empty: nothing to take now; closed() and empty: nothing ever again.
   std::optional<T> try_receive() BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+    interleave();
     lock_.lock();
     std::optional<T> result;
     if (!take(result)) lock_.unlock();
@@ -94,6 +98,7 @@ class alignas(64) Channel {
 
   // No more sends. What is buffered can still be received; whoever waits is woken.
   void close() {
+    interleave();
     lock_.lock();
     BULKHEAD_CHECK(!closed_, "a channel is closed twice");
     closed_ = true;

@@ -23,17 +23,14 @@ class Mutex {
 
   void lock() {
     interleave();
-    if (!try_lock()) lock_slow();
+    if (!take()) lock_slow();
   }
   bool try_lock() {
-    std::uint32_t state = 0;
-    // acquire pairs with the releases in unlock().
-    while (!state_.compare_exchange_weak(state, state | kLocked, std::memory_order_acquire,
-                                         std::memory_order_relaxed))
-      if ((state & kLocked) != 0) return false;
-    return true;
+    interleave();
+    return take();
   }
   void unlock() {
+    interleave();
     std::uint32_t state = kLocked;
     // One that was woken will come anyway: no need to wake another. (It also keeps the mutex.)
     while (!state_.compare_exchange_weak(state, state & ~kLocked, std::memory_order_release,
@@ -42,6 +39,15 @@ class Mutex {
   }
 
  private:
+  bool take() {
+    std::uint32_t state = 0;
+    // acquire pairs with the releases in unlock().
+    while (!state_.compare_exchange_weak(state, state | kLocked, std::memory_order_acquire,
+                                         std::memory_order_relaxed))
+      if ((state & kLocked) != 0) return false;
+    return true;
+  }
+
   // kWaiting: somebody is in `waiters_`. kWoken: somebody was taken from there, and is on the way.
   // Both are set and cleared under lock_.
   static constexpr std::uint32_t kLocked = 1, kWaiting = 2, kWoken = 4;

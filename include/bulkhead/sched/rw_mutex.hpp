@@ -34,12 +34,14 @@ class RWMutex {
       lock_slow();
   }
   bool try_lock() {
+    interleave();
     std::uint64_t expected = 0;
     // acquire pairs with the release of whoever unlocked last; a failure publishes nothing.
     return word_.compare_exchange_strong(expected, kWriter, std::memory_order_acquire,
                                          std::memory_order_relaxed);
   }
   void unlock() {
+    interleave();
     std::uint64_t expected = kWriter;
     // release pairs with the acquire of whoever locks next.
     if (!word_.compare_exchange_strong(expected, 0, std::memory_order_release,
@@ -54,6 +56,7 @@ class RWMutex {
   }
   bool try_lock_shared();
   void unlock_shared() {
+    interleave();
     // release pairs with the acquire of the writer that comes next.
     const std::uint64_t before = word_.fetch_sub(1, std::memory_order_release);
     if ((before & kWriter) != 0 || (before & kReaders) == 0) [[unlikely]]

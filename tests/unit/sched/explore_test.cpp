@@ -3,10 +3,16 @@
 #include <bulkhead/sched/cond.hpp>
 #include <bulkhead/sched/explore.hpp>
 #include <bulkhead/sched/mutex.hpp>
+#include <bulkhead/sched/once.hpp>
+#include <bulkhead/sched/rw_mutex.hpp>
 #include <bulkhead/sched/select.hpp>
+#include <bulkhead/sched/semaphore.hpp>
 #include <bulkhead/sched/timer.hpp>
 #include <bulkhead/sched/wait_group.hpp>
 #include <cstdlib>
+#include <memory>
+#include <mutex>
+#include <shared_mutex>
 #include <stdexcept>
 
 #include "sched_test.hpp"
@@ -103,16 +109,15 @@ void opposite_orders() {
   Mutex a, b;
   WaitGroup group;
   group.add(2);
-  go([&] {
-    const std::lock_guard first(a);
-    const std::lock_guard second(b);
+  const auto lock_both = [&group](Mutex& first, Mutex& second) {
+    {
+      const std::lock_guard outer(first);
+      const std::lock_guard inner(second);
+    }
     group.done();
-  });
-  go([&] {
-    const std::lock_guard first(b);
-    const std::lock_guard second(a);
-    group.done();
-  });
+  };
+  go([&] { lock_both(a, b); });
+  go([&] { lock_both(b, a); });
   group.wait();
 }
 
@@ -155,6 +160,90 @@ TEST(ExploreTest, ALostUpdateIsFound) {
   ASSERT_TRUE(finding.has_value());
   EXPECT_EQ(finding->what, "signal 6 (Aborted)");
   EXPECT_NE(finding->said.find("an update was lost: the balance is 1"), std::string::npos);
+}
+
+// Each operation can be come before: what lies between it and the one before it is seen by others.
+TEST(ExploreTest, EveryOperationIsASchedulingPoint) {
+  // One sets `half` between an unlock and the operation; the other looks.
+  const auto seen_before = [](const std::function<void()>& operation) {
+    const auto program = [&] {
+      Mutex mutex;
+      bool half = false;
+      WaitGroup group;
+      group.add(2);
+      go([&] {
+        mutex.lock();
+        half = true;
+        mutex.unlock();
+        operation();
+        half = false;
+        group.done();
+      });
+      go([&] {
+        mutex.lock();
+        BULKHEAD_CHECK(!half, "it is half done");
+        mutex.unlock();
+        group.done();
+      });
+      group.wait();
+    };
+    const auto finding = explore({}, program);
+    if (finding.has_value()) {
+      EXPECT_NE(finding->said.find("it is half done"), std::string::npos)
+          << finding->said << finding->steps;
+    }
+    return finding.has_value();
+  };
+  EXPECT_FALSE(seen_before([] {})) << "two plain lines are never apart";
+  EXPECT_TRUE(seen_before([] { Channel<int>(1).send(1); }));
+  EXPECT_TRUE(seen_before([] { Channel<int>(1).try_send(1); }));
+  EXPECT_TRUE(seen_before([] { Channel<int>().try_receive(); }));
+  EXPECT_TRUE(seen_before([] { Channel<int>().close(); }));
+  EXPECT_TRUE(seen_before([] { select(otherwise([] {})); }));
+  EXPECT_TRUE(seen_before([] {
+    Mutex mutex;
+    const std::lock_guard guard(mutex);
+  }));
+  EXPECT_TRUE(seen_before([] {
+    Mutex mutex;
+    if (mutex.try_lock()) mutex.unlock();
+  }));
+  EXPECT_TRUE(seen_before([] {
+    RWMutex mutex;
+    const std::shared_lock guard(mutex);
+  }));
+  EXPECT_TRUE(seen_before([] {
+    Semaphore semaphore(1);
+    if (semaphore.try_acquire()) semaphore.release();
+  }));
+  EXPECT_TRUE(seen_before([] {
+    WaitGroup group;
+    group.add(1);
+    group.done();
+  }));
+  EXPECT_TRUE(seen_before([] { Once().call([] {}); }));
+  EXPECT_TRUE(seen_before([] { Cond().signal(); }));
+}
+
+TEST(ExploreTest, WhoeverHoldsALockMayBeMetHoldingIt) {
+  const auto finding = explore({}, [] {
+    Mutex mutex;
+    int got = 0;
+    WaitGroup group;
+    group.add(2);
+    for (int i = 0; i < 2; ++i) {
+      go([&] {
+        if (mutex.try_lock()) {
+          ++got;
+          mutex.unlock();
+        }
+        group.done();
+      });
+    }
+    group.wait();
+    BULKHEAD_CHECK(got == 2, "one has met the other");
+  });
+  EXPECT_TRUE(finding.has_value());
 }
 
 TEST(ExploreTest, EveryKindOfBadEndIsTold) {
