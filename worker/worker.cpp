@@ -143,8 +143,7 @@ void end_by_deadlock(wire::CrashPage& page, const std::vector<sched::TaskInfo>& 
   auto blamed = stuck(wire::is_real_job);
   if (blamed == tasks.end()) blamed = stuck([](sched::Tag tag) { return tag != sched::kNoTag; });
   if (blamed == tasks.end()) return;
-  std::fprintf(stderr, "deadlock: all goroutines are asleep, and none can wake another\n%s",
-               sched::describe(tasks, wire::job_name).c_str());
+  std::fputs(sched::describe_deadlock(tasks, wire::job_name).c_str(), stderr);
   page.exit_job.store(blamed->tag, std::memory_order_relaxed);  // read after our death
   _exit(wire::kDeadlockExit);
 }

@@ -108,6 +108,13 @@ Outcome timed_out() {
   return {error, error};
 }
 
+Result<void> failure(CancelState* state, Error Outcome::*part) {
+  if (state == nullptr) return {};
+  const std::optional<Outcome> over = state->over();
+  if (!over.has_value()) return {};
+  return fail((*over).*part);
+}
+
 std::shared_ptr<CancelState> make_state(const std::shared_ptr<const ContextState>& parent) {
   auto state = std::make_shared<CancelState>();
   state->parent = parent;
@@ -121,27 +128,20 @@ std::shared_ptr<CancelState> make_state(const std::shared_ptr<const ContextState
 
 }  // namespace
 
+CancelState* Context::canceller() const { return state_ == nullptr ? nullptr : state_->canceller; }
+
 Channel<Context::Never>* Context::done() const {
-  return state_ == nullptr || state_->canceller == nullptr ? nullptr : &state_->canceller->done;
+  CancelState* const state = canceller();
+  return state == nullptr ? nullptr : &state->done;
 }
 
-Result<void> Context::error() const {
-  if (state_ == nullptr || state_->canceller == nullptr) return {};
-  const std::optional<Outcome> over = state_->canceller->over();
-  if (!over.has_value()) return {};
-  return fail(over->error);
-}
+Result<void> Context::error() const { return failure(canceller(), &Outcome::error); }
 
-Result<void> Context::cause() const {
-  if (state_ == nullptr || state_->canceller == nullptr) return {};
-  const std::optional<Outcome> over = state_->canceller->over();
-  if (!over.has_value()) return {};
-  return fail(over->cause);
-}
+Result<void> Context::cause() const { return failure(canceller(), &Outcome::cause); }
 
 std::optional<base::TimePoint> Context::deadline() const {
-  if (state_ == nullptr || state_->canceller == nullptr) return std::nullopt;
-  return state_->canceller->deadline;
+  const CancelState* const state = canceller();
+  return state == nullptr ? std::nullopt : state->deadline;
 }
 
 const void* Context::find(const void* key) const {
@@ -155,7 +155,7 @@ Context Context::derive(const void* key, std::shared_ptr<const void> value) cons
   state->parent = state_;
   state->key = key;
   state->value = std::move(value);
-  if (state_ != nullptr) state->canceller = state_->canceller;  // kept by the parent
+  state->canceller = canceller();  // kept by the parent
   return Context(std::move(state));
 }
 

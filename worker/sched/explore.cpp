@@ -123,9 +123,8 @@ void run_once(Chooser& chooser, const std::function<void()>& program) {
   Options options;
   options.chooser = &chooser;
   options.on_deadlock = [](const std::vector<TaskInfo>& tasks) {
-    const std::string all = describe(tasks, [](Tag tag) { return fmt::format("tag {}", tag); });
-    std::fprintf(stderr, "deadlock: all goroutines are asleep, and none can wake another\n%s",
-                 all.c_str());
+    const auto name = [](Tag tag) { return fmt::format("tag {}", tag); };
+    std::fputs(describe_deadlock(tasks, name).c_str(), stderr);
     std::fflush(nullptr);
     ::_exit(kDeadlockExit);
   };

@@ -56,8 +56,6 @@ Task* SchedulerImpl::find_work(Processor& processor) {
       if (called) searching.fetch_sub(1, std::memory_order_seq_cst);
       return nullptr;
     }
-    if (chooser != nullptr && timers.earliest() != Timers::kNever)
-      virtual_now = std::max(virtual_now, timers.earliest());
     if (timers.earliest() != Timers::kNever && timers.fire(now_ns())) {
       if (Task* const task = pick_here(processor)) {
         if (called) {
@@ -81,7 +79,6 @@ Task* SchedulerImpl::find_work(Processor& processor) {
         return task;
       }
     }
-    if (chooser != nullptr && timers.earliest() != Timers::kNever) continue;
     called = sleep(processor);
     // Once the run is finished, what comes from outside waits for the next one.
     if (!called && !finished.load(std::memory_order_acquire)) {
@@ -162,6 +159,10 @@ bool SchedulerImpl::any_work() const {
 
 // True: somebody has called it, and counts it as a searcher already.
 bool SchedulerImpl::sleep(Processor& processor) {
+  if (chooser != nullptr && timers.earliest() != Timers::kNever) {  // virtual time passes at once
+    virtual_now = std::max(virtual_now, timers.earliest());
+    return false;
+  }
   std::int64_t deadline = Timers::kNever;
   bool last = false;
   {

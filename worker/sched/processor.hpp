@@ -191,6 +191,9 @@ inline Processor& processor_here() { return *static_cast<Processor*>(this_proces
 
 void yield_thread();
 
+// In now()'s time. "For ever" does not overflow into the past.
+std::int64_t deadline_after(base::Duration duration);
+
 // Makes a parked goroutine runnable, from any thread; it may end before this returns.
 void unpark_task(Task& task);
 // On the running goroutine's side; returns when it runs again, maybe on another thread.

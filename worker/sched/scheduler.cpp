@@ -168,6 +168,12 @@ std::string describe(const std::vector<TaskInfo>& tasks,
   return text;
 }
 
+std::string describe_deadlock(const std::vector<TaskInfo>& tasks,
+                              const std::function<std::string(Tag)>& name_of) {
+  return "deadlock: all goroutines are asleep, and none can wake another\n" +
+         describe(tasks, name_of);
+}
+
 ExternalWait::ExternalWait() : task_(current_task()) {
   if (task_ == nullptr) return;
   task_->outside.store(true, std::memory_order_relaxed);
@@ -258,12 +264,14 @@ void sleep_for(base::Duration duration) {
   } else if (duration <= base::Duration::zero()) {
     yield();
   } else {
-    // "For ever" must not overflow into the past.
-    const std::int64_t start = task->scheduler->now_ns();
-    const std::int64_t most = Timers::kNever - 1 - start;
-    Sleep sleep(*task, start + std::min<std::int64_t>(duration.count(), most));
+    Sleep sleep(*task, deadline_after(duration));
     park_task(*task, ParkReason::kSleep, {&arm_sleep, &sleep});
   }
+}
+
+std::int64_t deadline_after(base::Duration duration) {
+  const std::int64_t start = now().time_since_epoch().count();
+  return start + std::min<std::int64_t>(duration.count(), Timers::kNever - 1 - start);
 }
 
 base::TimePoint now() {

@@ -93,12 +93,7 @@ Deadline::Deadline(base::Duration duration)
                       auto& self = static_cast<Deadline&>(node);
                       if (self.selection().claim(self.waiter())) self.waiter().wake();
                     }},
-      at_([duration] {
-        const base::TimePoint start = now();
-        return duration < base::TimePoint::max() - start - base::Duration(1)
-                   ? start + duration
-                   : base::TimePoint::max() - base::Duration(1);
-      }()) {}
+      at_(base::Duration(deadline_after(duration))) {}
 
 void Deadline::enqueue(Selection& selection) {
   selection_ = &selection;

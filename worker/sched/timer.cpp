@@ -16,12 +16,6 @@
 namespace bulkhead::sched {
 namespace {
 
-std::int64_t deadline_after(base::Duration delay) {
-  const std::int64_t start = now().time_since_epoch().count();
-  const std::int64_t most = Timers::kNever - 1 - start;  // "for ever" must not overflow
-  return start + std::min<std::int64_t>(delay.count(), most);
-}
-
 // The timers of plain threads: one thread serves them all, from the first on until the process
 // ends.
 class ThreadTimers {
@@ -173,15 +167,15 @@ struct TimerState : TimerNode, std::enable_shared_from_this<TimerState> {
 Timer::Timer(base::Duration delay) : Timer(delay, nullptr) {}
 
 Timer::Timer(base::Duration delay, std::function<void()> function)
-    : state_(std::make_shared<TimerState>(std::move(function), base::Duration::zero())) {
+    : TimerHandle(std::make_shared<TimerState>(std::move(function), base::Duration::zero())) {
   state_->start(delay);
 }
 
-Timer::~Timer() {
+TimerHandle::~TimerHandle() {
   if (state_ != nullptr) state_->stop();
 }
 
-Timer& Timer::operator=(Timer&& other) noexcept {
+TimerHandle& TimerHandle::operator=(TimerHandle&& other) noexcept {
   if (state_ != nullptr && state_ != other.state_) state_->stop();
   state_ = std::move(other.state_);
   return *this;
@@ -196,20 +190,10 @@ bool Timer::stop() { return state_->stop(); }
 
 bool Timer::reset(base::Duration delay) { return state_->reset(delay, base::Duration::zero()); }
 
-Ticker::Ticker(base::Duration period) : state_(std::make_shared<TimerState>(nullptr, period)) {
+Ticker::Ticker(base::Duration period) : TimerHandle(std::make_shared<TimerState>(nullptr, period)) {
   BULKHEAD_CHECK(period > base::Duration::zero(), "a ticker with a period of {} ns",
                  period.count());
   state_->start(period);
-}
-
-Ticker::~Ticker() {
-  if (state_ != nullptr) state_->stop();
-}
-
-Ticker& Ticker::operator=(Ticker&& other) noexcept {
-  if (state_ != nullptr && state_ != other.state_) state_->stop();
-  state_ = std::move(other.state_);
-  return *this;
 }
 
 Channel<base::TimePoint>& Ticker::channel() { return state_->channel; }

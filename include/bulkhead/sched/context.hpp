@@ -66,6 +66,7 @@ class Context {
   friend Context with_value(const Context& parent, const ContextKey<T>& key, T value);
 
   explicit Context(std::shared_ptr<const ContextState> state) : state_(std::move(state)) {}
+  CancelState* canceller() const;  // whose end is this one's; nullptr: it has none
   const void* find(const void* key) const;
   Context derive(const void* key, std::shared_ptr<const void> value) const;
 

@@ -61,6 +61,9 @@ struct TaskInfo {
 // For people: one line for each, at most 100. `name_of` tells what a tag means.
 std::string describe(const std::vector<TaskInfo>& tasks,
                      const std::function<std::string(Tag)>& name_of);
+// What on_deadlock is told, with the sentence that says so.
+std::string describe_deadlock(const std::vector<TaskInfo>& tasks,
+                              const std::function<std::string(Tag)>& name_of);
 const char* to_string(Task::State state);
 const char* to_string(ParkReason reason);
 

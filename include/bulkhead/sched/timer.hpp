@@ -21,20 +21,31 @@
 #include <bulkhead/sched/channel.hpp>
 #include <functional>
 #include <memory>
+#include <utility>
 
 namespace bulkhead::sched {
 
 struct TimerState;
 
+// What owns a timer: its end stops it.
+class TimerHandle {
+ public:
+  TimerHandle(TimerHandle&& other) noexcept = default;
+  TimerHandle& operator=(TimerHandle&& other) noexcept;
+
+ protected:
+  explicit TimerHandle(std::shared_ptr<TimerState> state) : state_(std::move(state)) {}
+  ~TimerHandle();
+
+  std::shared_ptr<TimerState> state_;
+};
+
 // Thread-safe, but for moving and destroying it. Its end stops it.
-class Timer {
+class Timer : public TimerHandle {
  public:
   // Of at most zero: at once.
   explicit Timer(base::Duration delay);
   Timer(base::Duration delay, std::function<void()> function);
-  ~Timer();
-  Timer(Timer&& other) noexcept = default;
-  Timer& operator=(Timer&& other) noexcept;
 
   // Lives as long as the timer; never closed. Not of one that calls a function.
   Channel<base::TimePoint>& channel();
@@ -44,26 +55,17 @@ class Timer {
   bool stop();
   // The time counts from now, whether or not it has fired. Answers what stop() would have.
   bool reset(base::Duration delay);
-
- private:
-  std::shared_ptr<TimerState> state_;
 };
 
 // Sends the time once every period. Thread-safe, but for moving and destroying it. Its end stops
 // it.
-class Ticker {
+class Ticker : public TimerHandle {
  public:
   explicit Ticker(base::Duration period);  // positive
-  ~Ticker();
-  Ticker(Ticker&& other) noexcept = default;
-  Ticker& operator=(Ticker&& other) noexcept;
 
   Channel<base::TimePoint>& channel();  // never closed
   void stop();
   void reset(base::Duration period);  // the first tick one period from now
-
- private:
-  std::shared_ptr<TimerState> state_;
 };
 
 // sched::select(…, sched::receive(sched::after(50ms).channel(), …)): lives as long as the select.
