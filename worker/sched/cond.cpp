@@ -17,7 +17,8 @@ Cond::~Cond() {
 }
 
 // park() releases the lock, on one branch of two.
-void Cond::wait(std::unique_lock<Mutex>& lock) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+void Cond::wait(std::unique_lock<Mutex>& lock,
+                base::SourceSite site) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
   BULKHEAD_CHECK(lock.owns_lock(), "a cond is waited for without its mutex locked");
   Entry entry;
   lock_.lock();
@@ -32,7 +33,7 @@ void Cond::wait(std::unique_lock<Mutex>& lock) BULKHEAD_NO_THREAD_SAFETY_ANALYSI
     lock_.unlock();
   } else {
     entry.parked = true;
-    entry.park(lock_, ParkReason::kCond);
+    entry.park(lock_, {ParkReason::kCond, this, site});
   }
   lock.lock();
 }

@@ -24,7 +24,7 @@ bool ErrGroup::try_enter() {
 }
 
 // park() releases the lock, on one branch of two.
-void ErrGroup::enter() BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+void ErrGroup::enter(base::SourceSite site) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
   lock_.lock();
   if (limit_ < 0 || running_ < limit_) {
     ++running_;
@@ -33,7 +33,8 @@ void ErrGroup::enter() BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
   }
   Waiter waiter;
   starters_.push_back(waiter);
-  waiter.park(lock_, ParkReason::kSemaphore);  // woken with the place of one that has ended
+  waiter.park(lock_,
+              {ParkReason::kErrGroup, this, site});  // woken with the place of one that has ended
 }
 
 void ErrGroup::end(std::optional<Failure> failure) {
@@ -49,12 +50,12 @@ void ErrGroup::end(std::optional<Failure> failure) {
 }
 
 // park() releases the lock, on one branch of two.
-Result<void> ErrGroup::wait() BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+Result<void> ErrGroup::wait(base::SourceSite site) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
   lock_.lock();
   if (running_ != 0) {
     Waiter waiter;
     waiters_.push_back(waiter);
-    waiter.park(lock_, ParkReason::kWaitGroup);
+    waiter.park(lock_, {ParkReason::kErrGroup, this, site});
     lock_.lock();
   }
   const std::optional<Failure> failure = first_;

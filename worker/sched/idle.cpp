@@ -20,6 +20,7 @@
 #include <algorithm>
 #include <bulkhead/base/check.hpp>
 
+#include "sched/monitor.hpp"
 #include "sched/pause.hpp"
 #include "sched/processor.hpp"
 
@@ -46,13 +47,19 @@ void wait_on(std::atomic<std::uint32_t>& word, std::int64_t deadline_ns) {
 
 void SchedulerImpl::begin_run() {
   finished.store(false, std::memory_order_relaxed);
-  for (const auto& processor : processors) processor->wake.store(0, std::memory_order_relaxed);
+  shared.store(options.processors > 1, std::memory_order_relaxed);
+  unshare.store(false, std::memory_order_relaxed);
+  coarse_ns.store(base::monotonic_ns(), std::memory_order_relaxed);
+  for (const auto& processor : processors) {
+    processor->wake.store(0, std::memory_order_relaxed);
+    processor->retiring.store(false, std::memory_order_relaxed);
+  }
 }
 
 Task* SchedulerImpl::find_work(Processor& processor) {
   bool called = false;  // counted in `searching`
   for (;;) {
-    if (finished.load(std::memory_order_acquire)) {
+    if (finished.load(std::memory_order_acquire) || is_retiring(processor)) {
       if (called) searching.fetch_sub(1, std::memory_order_seq_cst);
       return nullptr;
     }
@@ -65,7 +72,7 @@ Task* SchedulerImpl::find_work(Processor& processor) {
         return task;
       }
     }
-    if (!called && shared && searching.load(std::memory_order_relaxed) == 0) {
+    if (!called && is_shared() && searching.load(std::memory_order_relaxed) == 0) {
       searching.fetch_add(1, std::memory_order_seq_cst);
       called = true;
     }
@@ -88,7 +95,7 @@ Task* SchedulerImpl::find_work(Processor& processor) {
 }
 
 Task* SchedulerImpl::search(Processor& processor) {
-  const std::size_t count = processors.size();
+  const std::size_t count = processors.size();  // those that are not lent just now have nothing
   for (const auto& victim : processors)
     processor.seen[victim->index] = victim->tick.load(std::memory_order_relaxed);
   for (int pass = 0; pass < kPasses; ++pass) {
@@ -137,7 +144,7 @@ Task* SchedulerImpl::steal(Processor& processor, Processor& victim, bool next_to
 }
 
 Task* SchedulerImpl::from_injector(Processor& processor) {
-  const std::uint32_t share = injector.size() / static_cast<std::uint32_t>(processors.size()) + 1;
+  const std::uint32_t share = injector.size() / options.processors + 1;
   TaskList list = injector.pop(std::min(share, kQueueSlots / 2));
   Task* const mine = list.pop_front();
   while (list.count > 0) {
@@ -153,7 +160,8 @@ Task* SchedulerImpl::from_injector(Processor& processor) {
 bool SchedulerImpl::any_work() const {
   if (injector.size() > 0) return true;
   return std::any_of(processors.begin(), processors.end(), [](const auto& processor) {
-    return processor->ready.size() > 0 || processor->fresh.size() > 0;
+    return processor->ready.size() > 0 || processor->fresh.size() > 0 ||
+           processor->inbox.size() > 0;
   });
 }
 
@@ -171,7 +179,8 @@ bool SchedulerImpl::sleep(Processor& processor) {
     sleepers.push_back(&processor);
     idle.store(static_cast<unsigned>(sleepers.size()), std::memory_order_relaxed);
     ++sleeps;
-    last = sleepers.size() == processors.size();
+    processor.asleep.store(true, std::memory_order_relaxed);
+    last = sleepers.size() == active;
     if (!last && napper == nullptr) {
       napper = &processor;
       deadline = base::monotonic_ns() + processor.nap_ns;
@@ -186,13 +195,18 @@ bool SchedulerImpl::sleep(Processor& processor) {
   full_fence();  // rule 1
   if (last && !finish_if_done()) look_for_deadlock();
   const bool woken_here = processor.next.load(std::memory_order_relaxed) != nullptr;
-  if (!woken_here && !any_work() && !finished.load(std::memory_order_acquire)) {
+  const bool stops = finished.load(std::memory_order_acquire) || is_retiring(processor);
+  if (!woken_here && !any_work() && !stops) {
     // acquire pairs with the release in wake_processor().
     while (processor.wake.load(std::memory_order_acquire) == 0) {
       wait_on(processor.wake, deadline);
       if (deadline != Timers::kNever && base::monotonic_ns() >= deadline) break;
     }
   }
+  coarse_ns.store(base::monotonic_ns(), std::memory_order_relaxed);
+  processor.asleep.store(false, std::memory_order_relaxed);
+  full_fence();  // see Monitor::wait()
+  if (monitor != nullptr) monitor->on_activity();
   LockGuard guard(idle_lock);
   if (keeper == &processor) {
     keeper = nullptr;
@@ -208,6 +222,16 @@ bool SchedulerImpl::sleep(Processor& processor) {
   sleepers.pop_back();
   idle.store(static_cast<unsigned>(sleepers.size()), std::memory_order_relaxed);
   return false;
+}
+
+// Only its own processor may run it, so none of the others is called.
+void SchedulerImpl::deliver(Task& task) {
+  const auto* const more =
+      static_cast<const Particulars*>(task.origin.load(std::memory_order_relaxed));
+  Processor& home = *processors[more->processor];
+  home.inbox.push(task);
+  full_fence();  // rule 1
+  if (home.asleep.load(std::memory_order_relaxed)) wake_processor(home);
 }
 
 void SchedulerImpl::wake_processor(Processor& processor) {
@@ -234,13 +258,35 @@ void SchedulerImpl::wake_idle() {
   if (processor != nullptr) wake_processor(*processor);
 }
 
+// The others go on with what it had. One of them looks afresh whether all is done: we did not count
+// among those asleep.
+void SchedulerImpl::retire(Processor& processor) {
+  if (Task* const task = processor.next.exchange(nullptr, std::memory_order_acquire))
+    injector.push(*task);
+  while (Task* const task = processor.ready.take()) injector.push(*task);
+  while (Task* const task = processor.fresh.take()) injector.push(*task);
+  {
+    LockGuard guard(idle_lock);
+    --active;
+  }
+  full_fence();  // rule 1
+  wake_idle();
+}
+
+// On the first processor's thread, when no other is left.
+void SchedulerImpl::go_unshared() {
+  LockGuard guard(idle_lock);
+  unshare.store(false, std::memory_order_relaxed);
+  if (active == 1) shared.store(false, std::memory_order_relaxed);
+}
+
 // Nothing runs, nothing can run: when nothing is alive either, the run is over.
 bool SchedulerImpl::finish_if_done() {
   if (alive() != 0) return false;
   std::vector<Processor*> asleep;
   {
     LockGuard guard(idle_lock);
-    if (sleepers.size() != processors.size() || any_work()) return false;
+    if (sleepers.size() != active || any_work()) return false;
     finished.store(true, std::memory_order_release);  // pairs with the acquires above
     asleep = sleepers;
   }
@@ -255,7 +301,7 @@ void SchedulerImpl::look_for_deadlock() {
   // All asleep now, and nobody has gone to sleep in between: nothing has run.
   const auto asleep_since = [this]() -> std::uint64_t {
     LockGuard guard(idle_lock);
-    return sleepers.size() == processors.size() && !any_work() ? sleeps : 0;
+    return sleepers.size() == active && !any_work() ? sleeps : 0;
   };
   const std::uint64_t before = asleep_since();
   if (before == 0 || alive() <= outside.load(std::memory_order_relaxed)) return;
@@ -274,10 +320,14 @@ void SchedulerImpl::look_for_deadlock() {
 // with it: `outsiders` keeps the scheduler until we are out of here.
 void SchedulerImpl::inject(Task& task) {
   outsiders.fetch_add(1, std::memory_order_relaxed);
-  injector.push(task);
-  full_fence();  // rule 1
-  if (idle.load(std::memory_order_relaxed) != 0 && searching.load(std::memory_order_relaxed) == 0)
-    wake_idle();
+  if (task.pinned) {
+    deliver(task);
+  } else {
+    injector.push(task);
+    full_fence();  // rule 1
+    if (idle.load(std::memory_order_relaxed) != 0 && searching.load(std::memory_order_relaxed) == 0)
+      wake_idle();
+  }
   outsiders.fetch_sub(1, std::memory_order_release);  // pairs with the acquire in run()
 }
 

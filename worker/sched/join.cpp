@@ -50,12 +50,12 @@ void JoinState::run() {
 }
 
 // park() releases the lock, on one branch of two.
-void JoinState::wait() BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+void JoinState::wait(base::SourceSite site) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
   lock_.lock();
   if (!ended_) {
     Waiter waiter;
     joiner_ = &waiter;
-    waiter.park(lock_, ParkReason::kJoin);
+    waiter.park(lock_, {ParkReason::kJoin, this, site});
     lock_.lock();
   }
   // Out of the state, so that the exception does not die with it.

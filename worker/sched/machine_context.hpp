@@ -2,6 +2,8 @@
 // sanitizers and the C++ runtime must be told about a switch is here.
 #pragma once
 
+#include <atomic>
+#include <bulkhead/sched/task.hpp>
 #include <cstdint>
 
 #include "sched/sanitizer.hpp"
@@ -25,11 +27,35 @@ struct MachineContext {
   sanitizer::StackInfo stack_info;
 };
 
+// What its goroutine waits for, or last did. Atomic, relaxed, because dumps read it at any time;
+// beside the saved stack pointer, which a park writes, too.
+struct ParkRecord {
+  // The primitive, and in its lowest bit whether that is a Mutex: in one word, so that a dump never
+  // takes anything else for one.
+  std::atomic<std::uintptr_t> object{0};
+  std::atomic<const char*> file{nullptr};
+  std::atomic<std::int64_t> since_ns{0};
+  std::atomic<std::uint16_t> line{0};
+
+  static constexpr std::uintptr_t kMutexBit = 1;
+
+  void set(const Wait& wait, std::int64_t now_ns) {
+    object.store(reinterpret_cast<std::uintptr_t>(wait.object) |
+                     (wait.reason == ParkReason::kMutex ? kMutexBit : 0),
+                 std::memory_order_relaxed);
+    file.store(wait.site.file, std::memory_order_relaxed);
+    line.store(wait.site.line, std::memory_order_relaxed);
+    since_ns.store(now_ns, std::memory_order_relaxed);
+  }
+};
+
 // A stack, and the record at its top: so a goroutine that has not started has neither. It runs
 // goroutines one after another, and is in a cache in between.
 struct Fiber : MachineContext {
+  ParkRecord park;
   Stack stack;
-  Fiber* next = nullptr;  // in a cache
+  StackPool* pool = nullptr;  // nullptr: the scheduler's usual one
+  Fiber* next = nullptr;      // in a cache
 };
 
 }  // namespace bulkhead::sched

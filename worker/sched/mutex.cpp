@@ -4,12 +4,16 @@
 #include <bulkhead/sched/scheduler.hpp>
 #include <chrono>
 
+#include "sched/mutex_holders.hpp"
 #include "sched/pause.hpp"
+#include "sched/processor.hpp"
 
 namespace bulkhead::sched {
 namespace {
 
 constexpr base::Duration kPatience = std::chrono::milliseconds(1);
+
+std::atomic<unsigned> reports_under_way{0};  // see mutex_holders.hpp
 
 struct MutexWaiter : Waiter {
   explicit MutexWaiter(base::TimePoint first_tried) : since(first_tried) {}
@@ -19,7 +23,23 @@ struct MutexWaiter : Waiter {
 
 }  // namespace
 
+MutexHolders::MutexHolders() {
+  reports_under_way.fetch_add(1, std::memory_order_seq_cst);
+  full_fence();
+}
+
+// release pairs with the acquire in ~Mutex().
+MutexHolders::~MutexHolders() { reports_under_way.fetch_sub(1, std::memory_order_release); }
+
+const Task* MutexHolders::holder(const Mutex& mutex) {
+  const std::uintptr_t state = mutex.state_.load(std::memory_order_relaxed);
+  constexpr std::uintptr_t kFlags = Mutex::kLocked | Mutex::kWaiting | Mutex::kWoken;
+  return (state & Mutex::kLocked) != 0 ? reinterpret_cast<const Task*>(state & ~kFlags) : nullptr;
+}
+
 Mutex::~Mutex() {
+  full_fence();
+  while (reports_under_way.load(std::memory_order_acquire) != 0) yield_thread();
   LockGuard guard(lock_);
   BULKHEAD_CHECK(state_.load(std::memory_order_acquire) == 0 && waiters_.empty(),
                  "a mutex is destroyed while it is in use");
@@ -37,18 +57,18 @@ bool Mutex::spin() {
   return false;
 }
 
-void Mutex::lock_slow() {
+void Mutex::lock_slow(base::SourceSite site) {
   if (spin()) return;
   const base::TimePoint since = now();
   for (bool woken = false;; woken = true) {
     lock_.lock();
-    std::uint32_t state = state_.load(std::memory_order_relaxed);
+    std::uintptr_t state = state_.load(std::memory_order_relaxed);
     bool mine = false;
-    std::uint32_t next = 0;
+    std::uintptr_t next = 0;
     do {
       mine = (state & kLocked) == 0;
       // Either it is ours, or its owner now finds somebody waiting. acquire as in try_lock().
-      next = (state & ~(woken ? kWoken : 0)) | (mine ? kLocked : kWaiting);
+      next = (state & ~(woken ? kWoken : 0)) | (mine ? owner_word() : kWaiting);
     } while (!state_.compare_exchange_weak(state, next, std::memory_order_acquire,
                                            std::memory_order_relaxed));
     if (mine) {
@@ -61,7 +81,7 @@ void Mutex::lock_slow() {
       waiters_.push_front(waiter);
     else
       waiters_.push_back(waiter);
-    waiter.park(lock_, ParkReason::kMutex);
+    waiter.park(lock_, {ParkReason::kMutex, this, site});
     if (waiter.owns) return;
   }
 }
@@ -71,13 +91,15 @@ void Mutex::unlock_slow() {
   BULKHEAD_CHECK((state_.load(std::memory_order_relaxed) & kLocked) != 0,
                  "a mutex is unlocked that is not locked");
   auto* const waiter = static_cast<MutexWaiter*>(waiters_.pop_front());
-  const std::uint32_t waiting = waiters_.empty() ? 0 : kWaiting;
+  const std::uintptr_t waiting = waiters_.empty() ? 0 : kWaiting;
   // Handed over: it stays locked, for the waiter.
   if (waiter != nullptr) waiter->owns = now() - waiter->since >= kPatience;
   const bool handed_over = waiter != nullptr && waiter->owns;
-  const std::uint32_t woken = waiter != nullptr && !handed_over ? kWoken : 0;
+  const std::uintptr_t woken = waiter != nullptr && !handed_over ? kWoken : 0;
+  const std::uintptr_t locked =
+      handed_over ? reinterpret_cast<std::uintptr_t>(waiter->task()) | kLocked : 0;
   // release pairs with the acquires in lock(); nobody else changes it: it is locked.
-  state_.store((handed_over ? kLocked : 0) | waiting | woken, std::memory_order_release);
+  state_.store(locked | waiting | woken, std::memory_order_release);
   lock_.unlock();
   if (waiter != nullptr) waiter->wake();
 }

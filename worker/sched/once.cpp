@@ -28,7 +28,7 @@ Once::Caller Once::caller() {
 }
 
 // park() releases the lock, on one branch of three.
-bool Once::begin() BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+bool Once::begin(base::SourceSite site) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
   const Caller self = caller();
   lock_.lock();
   // relaxed, all three: under lock_.
@@ -45,7 +45,7 @@ bool Once::begin() BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
                  "a once is called from within its own function, which would wait for itself");
   Waiter waiter;
   waiters_.push_back(waiter);
-  waiter.park(lock_, ParkReason::kOnce);
+  waiter.park(lock_, {ParkReason::kOnce, this, site});
   return false;
 }
 

@@ -2,7 +2,8 @@
 #include "sched/processor.hpp"
 
 #include <cxxabi.h>
-#include <pthread.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <bulkhead/base/check.hpp>
 #include <cstring>
@@ -21,7 +22,6 @@ constexpr std::uint32_t kFairness = 61;  // ticks between looks at the far ends 
 constexpr std::uint32_t kTimerTicks = 32;
 constexpr std::uint64_t kClockPeriod = 20'000;
 constexpr std::uint32_t kFreshRun = FreshQueue::kMany;
-constexpr std::uint32_t kFiberCache = 64;  // of a processor
 // Whoever has run for longer than this and wakes another will hardly stop just now: the other is
 // better off on an idle processor, though waking that costs some microseconds.
 constexpr std::uint64_t kLongSlice = 100'000;  // time stamp counter
@@ -32,6 +32,27 @@ std::uint64_t time_stamp() {
 #else
   return static_cast<std::uint64_t>(base::monotonic_ns()) * 3;
 #endif
+}
+
+// From here to leave_scheduler() the processor's state may be in disorder.
+void enter_scheduler(Processor& processor) {
+  processor.inside.store(true, std::memory_order_relaxed);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+}
+
+void leave_scheduler(Processor& processor) {
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  processor.inside.store(false, std::memory_order_relaxed);
+}
+
+bool is_plain(const Fiber& fiber) { return fiber.pool == nullptr; }
+
+// It has no stack yet, and wants no special one.
+bool starts_anywhere(const Task& task) {
+  if (task.fiber.load(std::memory_order_relaxed) != nullptr) return false;
+  return !task.is_particular.load(std::memory_order_relaxed) ||
+         static_cast<const Particulars*>(task.origin.load(std::memory_order_relaxed))
+                 ->stack_bytes == 0;
 }
 
 void run_after(Processor& processor) {
@@ -46,13 +67,16 @@ void check_canary(const Processor& processor, const Task& task) {
   if (fiber.stack.guard != StackGuard::kCanary) [[likely]]
     return;
   BULKHEAD_CHECK(StackPool::canary_whole(fiber.stack),
-                 "goroutine {} (tag {}) overflowed its stack of {} bytes",
+                 "goroutine {} (tag {}) overflowed its stack of {} bytes: give it more with "
+                 "go({{.stack_bytes = …}}, …)",
                  task.id.load(std::memory_order_relaxed), task.tag.load(std::memory_order_relaxed),
                  fiber.stack.usable_bytes());
 }
 
-// The first function on a fiber's stack. noexcept: an exception that leaves a goroutine ends the
-// process here, with the stack that threw still there.
+}  // namespace
+
+// noexcept: an exception that leaves a goroutine ends the process here, with the stack that threw
+// still there.
 void fiber_entry(void* argument) noexcept {
   Processor& processor = *static_cast<Processor*>(argument);
   Fiber& fiber = *processor.fiber;
@@ -61,22 +85,20 @@ void fiber_entry(void* argument) noexcept {
   processor.scheduler.run_goroutines(fiber);
 }
 
-}  // namespace
-
 Processor::Processor(SchedulerImpl& owner, unsigned number)
     : scheduler(owner), index(number), random(0x9e3779b97f4a7c15ull * (number + 1)) {
-  alone = !owner.shared;
+  alone = owner.options.processors == 1;
   if (owner.chooser != nullptr) {
     operations_left = 1;
     random ^= owner.chooser->seed() * 0xbf58476d1ce4e5b9ull;
     if (random == 0) random = 1;
   }
-  seen.resize(owner.options.processors);
+  seen.resize(2 * std::size_t{owner.options.processors});
 }
 
 [[gnu::always_inline]] inline void SchedulerImpl::begin_slice(Processor& processor, Task& task) {
   processor.current = &task;
-  task.fiber = processor.fiber;
+  task.fiber.store(processor.fiber, std::memory_order_relaxed);
   task.set_status(Task::kRunning);
   if (idle.load(std::memory_order_relaxed) != 0) processor.slice_start = time_stamp();
   announce(processor, task.tag.load(std::memory_order_relaxed));
@@ -97,12 +119,13 @@ Processor::Processor(SchedulerImpl& owner, unsigned number)
   if (!from.exceptions.empty()) [[unlikely]]
     *here.exceptions = std::exchange(from.exceptions, {});
   run_after(here);
+  leave_scheduler(here);
 }
 
 [[gnu::always_inline]] inline Task* SchedulerImpl::take_next(Processor& processor) {
   Task* task = processor.next.load(std::memory_order_relaxed);
   if (task == nullptr) return nullptr;
-  if (shared) {
+  if (is_shared()) {
     // acquire pairs with the exchange in make_ready(); other processors take it the same way.
     task = processor.next.exchange(nullptr, std::memory_order_acquire);
     if (task == nullptr) return nullptr;
@@ -125,7 +148,7 @@ Processor::Processor(SchedulerImpl& owner, unsigned number)
     if (Task* const task = take_next(processor)) return task;
     if (processor.fresh.size() == 0) {
       processor.next_uses = 0;
-      if (Task* const task = processor.ready.pop(shared)) return task;
+      if (Task* const task = processor.ready.pop(is_shared())) return task;
     }
   } else if (Task* const task = pick_due(processor, tick)) {
     return task;
@@ -171,7 +194,10 @@ Task* SchedulerImpl::pick_due(Processor& processor, std::uint32_t tick) {
     }
   }
   if (tick % kFairness == 0) {
-    Task* task = tick / kFairness % 2 == 0 ? processor.fresh.pop_oldest(shared) : nullptr;
+    if (unshare.load(std::memory_order_acquire)) go_unshared();
+    if (is_retiring(processor)) return nullptr;
+    if (processor.inbox.size() > 0) return processor.inbox.pop(1).first;
+    Task* task = tick / kFairness % 2 == 0 ? processor.fresh.pop_oldest(is_shared()) : nullptr;
     if (task == nullptr && injector.size() > 0) task = from_injector(processor);
     if (task != nullptr) return task;
   }
@@ -180,6 +206,9 @@ Task* SchedulerImpl::pick_due(Processor& processor, std::uint32_t tick) {
 
 Task* SchedulerImpl::pick_any(Processor& processor, bool waits) {
   processor.next_uses = 0;
+  if (is_retiring(processor)) return nullptr;
+  if (processor.inbox.size() > 0) [[unlikely]]
+    return processor.inbox.pop(1).first;
   const std::uint32_t waiting = processor.fresh.size();
   const bool for_children = waits && processor.current->has_children;
   if (waiting != 0 && ++processor.fresh_run < kFreshRun) {
@@ -187,16 +216,16 @@ Task* SchedulerImpl::pick_any(Processor& processor, bool waits) {
     // they start in order, before those that yield to them, unless they are many.
     Task* task = nullptr;
     if (for_children)
-      task = processor.fresh.pop_youngest(shared);
+      task = processor.fresh.pop_youngest(is_shared());
     else if (waiting < FreshQueue::kMany)
-      task = processor.fresh.pop_oldest(shared);
+      task = processor.fresh.pop_oldest(is_shared());
     if (task != nullptr) return task;
   }
   processor.fresh_run = 0;  // they come without end: the others' turn
-  if (Task* const task = processor.ready.pop(shared)) return task;
+  if (Task* const task = processor.ready.pop(is_shared())) return task;
   if (waiting != 0) {
     Task* const task =
-        for_children ? processor.fresh.pop_youngest(shared) : processor.fresh.pop(shared);
+        for_children ? processor.fresh.pop_youngest(is_shared()) : processor.fresh.pop(is_shared());
     if (task != nullptr) return task;
   }
   if (injector.size() > 0) return from_injector(processor);
@@ -210,16 +239,18 @@ void SchedulerImpl::processor_loop(Processor& processor) {
   if (observer != nullptr) observer->on_processor_start(processor.index);
   processor.host.sanitizer_fiber = sanitizer::current_fiber();
   processor.exceptions = reinterpret_cast<ExceptionState*>(abi::__cxa_get_globals());
+  processor.thread.store(static_cast<int>(::syscall(SYS_gettid)), std::memory_order_release);
   for (;;) {
+    enter_scheduler(processor);
     Task* task = pick(processor, false);
     if (task == nullptr) task = find_work(processor);
     if (task == nullptr) break;
-    Fiber& fiber = task->fiber != nullptr ? *task->fiber : take_fiber(processor);
-    processor.fiber = &fiber;
+    processor.fiber = &fiber_of(processor, *task);
     begin_slice(processor, *task);
-    switch_to(processor, processor.host, fiber);
+    switch_to(processor, processor.host, *processor.fiber);
     announce(processor, kNoTag);
   }
+  processor.thread.store(0, std::memory_order_release);
   set_thread_state(outer);
 }
 
@@ -229,19 +260,21 @@ Task* SchedulerImpl::pick_here(Processor& processor) {
   return task != nullptr ? task : pick_any(processor, false);
 }
 
+void SchedulerImpl::switch_to_host(Processor& processor, MachineContext& from) {
+  processor.current = nullptr;
+  processor.fiber = nullptr;
+  switch_to(processor, from, processor.host);
+}
+
 void SchedulerImpl::leave(Task& leaver, After after) {
   Processor& processor = processor_here();
+  enter_scheduler(processor);
   check_canary(processor, leaver);
   MachineContext& from = *processor.fiber;
   Task* const task = pick(processor, true);
   processor.after = after;
-  if (task == nullptr) {
-    processor.current = nullptr;
-    processor.fiber = nullptr;
-    switch_to(processor, from, processor.host);
-    return;
-  }
-  processor.fiber = task->fiber != nullptr ? task->fiber : &take_fiber(processor);
+  if (task == nullptr) return switch_to_host(processor, from);
+  processor.fiber = &fiber_of(processor, *task);
   begin_slice(processor, *task);
   switch_to(processor, from, *processor.fiber);
 }
@@ -252,12 +285,14 @@ void SchedulerImpl::run_goroutines(Fiber& fiber) {
   for (;;) {
     Processor* processor = &processor_here();
     Task& task = *processor->current;
+    leave_scheduler(*processor);
     task.body(task, true);
     processor = &processor_here();
+    enter_scheduler(*processor);
     check_canary(*processor, task);
     free_task(*processor, task);
     Task* const next = pick(*processor, false);
-    if (next != nullptr && next->fiber == nullptr) {
+    if (next != nullptr && is_plain(fiber) && starts_anywhere(*next)) {
       begin_slice(*processor, *next);
       continue;
     }
@@ -266,70 +301,34 @@ void SchedulerImpl::run_goroutines(Fiber& fiber) {
                         },
                         &fiber};
     if (next == nullptr) {
-      processor->current = nullptr;
-      processor->fiber = nullptr;
-      switch_to(*processor, fiber, processor->host);
+      switch_to_host(*processor, fiber);
     } else {
-      processor->fiber = next->fiber;
+      processor->fiber = &fiber_of(*processor, *next);
       begin_slice(*processor, *next);
-      switch_to(*processor, fiber, *next->fiber);
+      switch_to(*processor, fiber, *processor->fiber);
     }
   }
-}
-
-Fiber& SchedulerImpl::take_fiber(Processor& processor) {
-  if (Fiber* const fiber = processor.fibers) {
-    processor.fibers = fiber->next;
-    --processor.fiber_count;
-    return *fiber;
-  }
-  std::uint64_t colour = 0;
-  {
-    LockGuard guard(fibers_lock);
-    if (Fiber* const fiber = fibers) {
-      fibers = fiber->next;
-      return *fiber;
-    }
-    colour = colours++ % 16;
-  }
-  const Stack stack = stacks.acquire();
-  // Coloured: the tops of all stacks would otherwise fall into the same sets of the caches.
-  constexpr std::size_t kRecordBytes = (sizeof(Fiber) + 63) / 64 * 64;
-  std::byte* const top = stack.high - colour * 64 - kRecordBytes;
-  auto* const fiber = new (top) Fiber;
-  fiber->stack = stack;
-  fiber->stack_info = {.low = stack.usable_low(),
-                       .bytes = static_cast<std::size_t>(top - stack.usable_low()),
-                       .fake_frames = nullptr};
-  fiber->saved = make_context<&fiber_entry>(top, fiber->stack_info.bytes);
-  fiber->sanitizer_fiber = sanitizer::create_fiber();
-  return *fiber;
-}
-
-void SchedulerImpl::release_fiber(Processor& processor, Fiber& fiber) {
-  if (processor.fiber_count < kFiberCache) {
-    fiber.next = std::exchange(processor.fibers, &fiber);
-    ++processor.fiber_count;
-    return;
-  }
-  LockGuard guard(fibers_lock);
-  fiber.next = std::exchange(fibers, &fiber);
 }
 
 void SchedulerImpl::make_ready(Processor& processor, Task& task) {
   task.set_status(Task::kRunnable);
+  if (task.pinned) [[unlikely]]
+    return deliver(task);
+  const bool nested = processor.inside.load(std::memory_order_relaxed);
+  enter_scheduler(processor);
   Task* before;
-  if (shared) {
+  if (is_shared()) {
     // release pairs with the acquire in pick() and steal().
     before = processor.next.exchange(&task, std::memory_order_acq_rel);
   } else {
     before = processor.next.load(std::memory_order_relaxed);
     processor.next.store(&task, std::memory_order_relaxed);
   }
+  if (!nested) leave_scheduler(processor);
   if (before != nullptr) {
     requeue(processor, *before);
     wake_one();
-  } else if (shared && idle.load(std::memory_order_relaxed) != 0 &&
+  } else if (is_shared() && idle.load(std::memory_order_relaxed) != 0 &&
              time_stamp() - processor.slice_start > kLongSlice) {
     wake_one();
   }
@@ -337,6 +336,8 @@ void SchedulerImpl::make_ready(Processor& processor, Task& task) {
 
 void SchedulerImpl::launch(Processor& processor, Task& task) {
   task.set_status(Task::kRunnable);
+  if (task.pinned) [[unlikely]]
+    return deliver(task);
   if (!processor.fresh.push(task)) spill(processor, task, true);
   wake_one();
 }
@@ -354,9 +355,11 @@ void SchedulerImpl::spill(Processor& processor, Task& task, bool fresh) {
   wake_one();
 }
 
-void park_task(Task& self, ParkReason reason, After after) {
-  const bool sleeps = reason == ParkReason::kSleep || reason == ParkReason::kSelectTimeout;
-  self.set_status(sleeps ? Task::kSleeping : Task::kParked, reason);
+void park_task(Task& self, const Wait& wait, After after) {
+  const bool sleeps =
+      wait.reason == ParkReason::kSleep || wait.reason == ParkReason::kSelectTimeout;
+  self.fiber.load(std::memory_order_relaxed)->park.set(wait, self.scheduler->about_now());
+  self.set_status(sleeps ? Task::kSleeping : Task::kParked, wait.reason);
   self.scheduler->leave(self, after);
 }
 
@@ -373,21 +376,25 @@ void unpark_task(Task& task) {
 
 void SchedulerImpl::yield(Task& yielder) {
   Processor& processor = processor_here();
+  enter_scheduler(processor);
   check_canary(processor, yielder);
   MachineContext& from = *processor.fiber;
-  if (!shared) requeue(processor, yielder);  // nobody can take it before it is saved
+  const bool saves_first = is_shared();  // or else nobody can take it before it is saved
+  if (!saves_first) requeue(processor, yielder);
   Task* const task = pick(processor, false);
-  if (task == &yielder || task == nullptr) {  // nobody else; and nobody is woken for that
-    begin_slice(processor, yielder);
+  if (task == &yielder || (task == nullptr && !is_retiring(processor))) {
+    begin_slice(processor, yielder);  // nobody else; and nobody is woken for that
+    leave_scheduler(processor);
     return;
   }
-  if (shared) {
+  if (saves_first) {
     processor.after = {[](Processor& here, void* object) {
                          here.scheduler.requeue(here, *static_cast<Task*>(object));
                        },
                        &yielder};
   }
-  processor.fiber = task->fiber != nullptr ? task->fiber : &take_fiber(processor);
+  if (task == nullptr) return switch_to_host(processor, from);
+  processor.fiber = &fiber_of(processor, *task);
   begin_slice(processor, *task);
   switch_to(processor, from, *processor.fiber);
 }

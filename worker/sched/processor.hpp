@@ -2,12 +2,16 @@
 // to that thread, except where it says "any thread".
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <bulkhead/base/clock.hpp>
 #include <bulkhead/sched/scheduler.hpp>
 #include <bulkhead/sched/task.hpp>
 #include <cstdint>
+#include <deque>
+#include <map>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "sched/machine_context.hpp"
@@ -17,6 +21,18 @@
 namespace bulkhead::sched {
 
 struct Processor;
+
+// What a processor's thread tells about itself when the monitor asks by a signal.
+struct Probe {
+  static constexpr std::size_t kFrames = 32;
+  std::atomic<bool> answered{false};  // the others are written before, by release
+  bool in_goroutine = false;          // and not in the scheduler
+  std::uint64_t task = 0;
+  std::uint32_t tick = 0;
+  int cpu = -1;
+  std::uint32_t frame_count = 0;
+  std::array<std::uintptr_t, kFrames> frames{};
+};
 
 // What a goroutine asks for as it switches out. It is done by whoever runs next on the processor,
 // when the goroutine's registers are saved: only then may another processor find it and run it, or
@@ -66,7 +82,19 @@ struct alignas(64) Processor : ProcessorHead {
   std::atomic<std::uint64_t> started{0};
   std::atomic<std::uint64_t> ended{0};
 
+  // The monitor's; see monitor.cpp.
+  // True while the thread is anywhere but in a goroutine's own code: what belongs to it may be in
+  // disorder. Written by it alone, and read by a signal handler on it.
+  std::atomic<bool> inside{true};
+  std::atomic<bool> overdue{false};   // the goroutine has run for long, and others wait
+  std::atomic<bool> retiring{false};  // a lent one: it gives back what it has, and its thread ends
+  std::atomic<int> thread{0};         // its kernel id; 0: none
+  Probe probe;
+
+  Injector inbox;  // goroutines pinned here that are runnable; any thread
+
   // Idle; see idle.cpp.
+  std::atomic<bool> asleep{false};  // in `sleepers`, or just called
   static constexpr std::int64_t kLeastNap = 100'000, kLongestNap = 10'000'000;  // nanoseconds
   std::atomic<std::uint32_t> wake{0};  // the futex that the thread sleeps on
   std::int64_t nap_ns = kLeastNap;
@@ -76,13 +104,22 @@ struct alignas(64) Processor : ProcessorHead {
   FreshQueue fresh;
 };
 
-TaskInfo info_of(const Task& task);
+// What a goroutine was told beyond its body. Lives as long as the scheduler, and is used again.
+struct Particulars {
+  std::string name;
+  base::SourceSite site;
+  std::size_t stack_bytes = 0;  // 0: as usual
+  unsigned processor = 0;       // that it is pinned to
+  Particulars* next = nullptr;  // in the free list
+};
+
+class Monitor;
 
 struct SchedulerImpl {
   SchedulerImpl(Scheduler& owner, const Options& given);
   ~SchedulerImpl();
 
-  // processor.cpp
+  // processor.cpp and fibers.cpp
   void processor_loop(Processor& processor);
   Task* choose(Processor& processor);
   Task* pick(Processor& processor, bool waits);  // waits: the caller parks
@@ -93,9 +130,12 @@ struct SchedulerImpl {
   void make_ready(Processor& processor, Task& task);  // woken by what runs on this processor
   void requeue(Processor& processor, Task& task) {    // at the back
     task.set_status(Task::kRunnable);
+    if (task.pinned) [[unlikely]]
+      return deliver(task);
     if (!processor.ready.push(task)) [[unlikely]]
       spill(processor, task, false);
   }
+  void deliver(Task& task);                       // a pinned one, to its processor; from any thread
   void launch(Processor& processor, Task& task);  // a new one
   // `processor`: this thread's. It runs after all that are runnable there.
   void start_in_order(Processor& processor, std::function<void()> body, Tag tag);
@@ -105,14 +145,36 @@ struct SchedulerImpl {
   void yield(Task& yielder);
   void switch_to(Processor& processor, MachineContext& from, MachineContext& to);
   void leave(Task& leaver, After after);  // parks, sleeps
-  Fiber& take_fiber(Processor& processor);
+  void switch_to_host(Processor& processor, MachineContext& from);
+  Fiber& fiber_of(Processor& processor, Task& task) {  // a fresh one if it has none
+    Fiber* const fiber = task.fiber.load(std::memory_order_relaxed);
+    return fiber != nullptr ? *fiber : take_fiber(processor, task);
+  }
+  Fiber& take_fiber(Processor& processor, Task& task);
+  Fiber& make_fiber(StackPool& pool);
+  StackPool& pool_for(std::size_t stack_bytes);
+  void end_fiber(Fiber& fiber, StackPool::Pages pages);
+  void end_all_fibers();
   void release_fiber(Processor& processor, Fiber& fiber);
   [[noreturn]] void run_goroutines(Fiber& fiber);
   void announce(Processor& processor, Tag tag) {
     if (observer != nullptr) observer->on_switch(processor.index, tag);
   }
 
+  bool is_retiring(const Processor& processor) const {
+    return processor.retiring.load(std::memory_order_relaxed);
+  }
+  bool is_shared() const { return shared.load(std::memory_order_relaxed); }
+
   // tasks.cpp
+  // A task that is not yet launched. `processor`: this thread's; nullptr: it has none.
+  Task& prepare_task(Processor* processor, Tag tag, base::SourceSite site);
+  void make_particular(Task& task, GoOptions&& options, base::SourceSite site, unsigned processor);
+  TaskInfo info_of(const Task& task) const;
+  void trim();  // gives the system back what has not been needed since the last call
+  void trim_fibers();
+  void trim_tasks();
+  Task* take_slab() BULKHEAD_REQUIRES(tasks_lock);
   Task& new_task(Processor* processor);
   void free_task(Processor& processor, Task& task);
   void refill(Processor& processor);
@@ -126,14 +188,19 @@ struct SchedulerImpl {
   Task* steal(Processor& processor, Processor& victim, bool next_too);
   Task* from_injector(Processor& processor);
   bool any_work() const;
+  std::int64_t about_now() const {  // some 10 ms old at most, while anything runs
+    return chooser != nullptr ? virtual_now : coarse_ns.load(std::memory_order_relaxed);
+  }
   std::int64_t now_ns() const { return chooser != nullptr ? virtual_now : base::monotonic_ns(); }
   bool sleep(Processor& processor);  // true: called by wake_idle()
   void wake_processor(Processor& processor);
+  void retire(Processor& processor);  // a lent one: nothing is left in it
+  void go_unshared();
   bool finish_if_done();
   void look_for_deadlock();
   // After something has become runnable that the caller will not run at once.
   void wake_one() {
-    if (!shared) return;
+    if (!is_shared()) return;
     full_fence();  // idle.cpp, rule 1
     if (idle.load(std::memory_order_relaxed) != 0 && searching.load(std::memory_order_relaxed) == 0)
       wake_idle();
@@ -144,11 +211,20 @@ struct SchedulerImpl {
   Scheduler& self;
   const Options options;
   Observer* const observer;
-  const bool shared;  // more than one processor
   Chooser* const chooser;
+
+  // More than one processor runs. Changed only on the first one's thread, where there is but one.
+  std::atomic<bool> shared;
+  std::atomic<bool> unshare{false};  // the monitor wishes that it be so again
+  std::atomic<std::int64_t> coarse_ns{0};
+  Monitor* monitor = nullptr;            // during run(), but for one with a chooser
+  std::atomic<std::uint64_t> hogs{0};    // told
+  std::atomic<std::int64_t> lent_ns{0};  // of processors lent
+
   // With a chooser; used by the one processor's thread.
   std::int64_t virtual_now = 0;
   std::vector<Task*> runnable;
+  // Fixed after construction: first as many as there are, then as many that may be lent.
   std::vector<std::unique_ptr<Processor>> processors;
 
   StackPool stacks;
@@ -157,16 +233,25 @@ struct SchedulerImpl {
   std::atomic<bool> running{false};  // atomic because misuse is what it finds
 
   Lock fibers_lock;
-  Fiber* fibers BULKHEAD_GUARDED_BY(fibers_lock) = nullptr;  // beyond what processors cache
-  std::uint64_t colours BULKHEAD_GUARDED_BY(fibers_lock) = 0;
+  Fiber* fibers BULKHEAD_GUARDED_BY(fibers_lock) = nullptr;       // beyond what processors cache
+  std::size_t spare_fibers BULKHEAD_GUARDED_BY(fibers_lock) = 0;  // how many, and
+  std::size_t least_spare_fibers BULKHEAD_GUARDED_BY(fibers_lock) = 0;  // since the last trim()
+  std::map<std::size_t, std::unique_ptr<StackPool>> other_stacks BULKHEAD_GUARDED_BY(fibers_lock);
+  std::atomic<std::uint64_t> colours{0};
 
   Lock tasks_lock;
   std::vector<Task*> slabs BULKHEAD_GUARDED_BY(tasks_lock);
+  std::vector<Task*> empty_slabs BULKHEAD_GUARDED_BY(tasks_lock);  // of `slabs`, given back
   Task* free_tasks BULKHEAD_GUARDED_BY(tasks_lock) = nullptr;
+  std::size_t spare_tasks BULKHEAD_GUARDED_BY(tasks_lock) = 0;        // how many, and
+  std::size_t least_spare_tasks BULKHEAD_GUARDED_BY(tasks_lock) = 0;  // since the last trim()
+  std::deque<Particulars> particulars BULKHEAD_GUARDED_BY(tasks_lock);
+  Particulars* free_particulars BULKHEAD_GUARDED_BY(tasks_lock) = nullptr;
   std::atomic<std::uint64_t> ids{0};
   std::atomic<std::uint64_t> started_outside{0};  // by threads that are no processors
 
   Lock idle_lock;
+  unsigned active BULKHEAD_GUARDED_BY(idle_lock);  // processors that run, lent ones included
   std::vector<Processor*> sleepers BULKHEAD_GUARDED_BY(idle_lock);
   Processor* keeper BULKHEAD_GUARDED_BY(idle_lock) = nullptr;  // sleeps until a deadline
   std::int64_t keeper_deadline BULKHEAD_GUARDED_BY(idle_lock) = Timers::kNever;
@@ -187,6 +272,9 @@ inline std::uint64_t next_random(std::uint64_t& state) {
   return state;
 }
 
+// The first function on a fiber's stack.
+void fiber_entry(void* argument) noexcept;
+
 inline Processor& processor_here() { return *static_cast<Processor*>(this_processor()); }
 
 void yield_thread();
@@ -197,6 +285,6 @@ std::int64_t deadline_after(base::Duration duration);
 // Makes a parked goroutine runnable, from any thread; it may end before this returns.
 void unpark_task(Task& task);
 // On the running goroutine's side; returns when it runs again, maybe on another thread.
-void park_task(Task& self, ParkReason reason, After after);
+void park_task(Task& self, const Wait& wait, After after);
 
 }  // namespace bulkhead::sched

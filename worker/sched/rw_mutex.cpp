@@ -29,7 +29,7 @@ bool RWMutex::try_lock_shared() {
 }
 
 // park() releases the lock, on one branch of three.
-void RWMutex::lock_slow() BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+void RWMutex::lock_slow(base::SourceSite site) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
   Waiter waiter;
   lock_.lock();
   std::uint64_t seen = word_.load(std::memory_order_relaxed);
@@ -46,7 +46,7 @@ void RWMutex::lock_slow() BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
     lock_.unlock();
     return;
   }
-  waiter.park(lock_, ParkReason::kRWMutexWrite);  // woken as the owner
+  waiter.park(lock_, {ParkReason::kRWMutexWrite, this, site});  // woken as the owner
 }
 
 void RWMutex::unlock_slow() BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
@@ -74,7 +74,7 @@ void RWMutex::unlock_slow() BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
   if (next != nullptr && !drain) next->wake();
 }
 
-void RWMutex::lock_shared_slow() BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+void RWMutex::lock_shared_slow(base::SourceSite site) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
   Waiter waiter;
   lock_.lock();
   if (admitted_ != 0) {
@@ -84,7 +84,7 @@ void RWMutex::lock_shared_slow() BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
   }
   ++parked_readers_;
   readers_.push_back(waiter);
-  waiter.park(lock_, ParkReason::kRWMutexRead);
+  waiter.park(lock_, {ParkReason::kRWMutexRead, this, site});
 }
 
 void RWMutex::unlock_shared_slow(std::uint64_t before) {

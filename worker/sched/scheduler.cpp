@@ -2,26 +2,23 @@
 
 #include <bulkhead/base/check.hpp>
 #include <bulkhead/sched/scheduler.hpp>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
 
+#include "sched/monitor.hpp"
 #include "sched/processor.hpp"
 
 namespace bulkhead::sched {
 namespace {
 
-// `processor`: of the calling thread; nullptr: it has none.
-Task& make_task(SchedulerImpl& scheduler, Processor* processor, std::function<void()> body,
-                Tag tag) {
+Task& make_task(SchedulerImpl& scheduler, Processor* processor, std::function<void()> body, Tag tag,
+                base::SourceSite site) {
   BULKHEAD_CHECK(body != nullptr, "a goroutine needs a body");
-  Task& task = scheduler.new_task(processor);
-  task.scheduler = &scheduler;
-  task.has_children = false;
-  task.tag.store(tag, std::memory_order_relaxed);
+  Task& task = scheduler.prepare_task(processor, tag, site);
   new (task.closure) std::function<void()>(std::move(body));
   task.body = &run_body<std::function<void()>>;
-  task.line.store(0, std::memory_order_relaxed);
   task.set_status(Task::kRunnable);
   return task;
 }
@@ -67,6 +64,8 @@ void Scheduler::run(std::function<void()> main) {
                  "run() is called while another run() is under way");
   impl_->begin_run();
   go(std::move(main), current_tag());
+  std::optional<Monitor> monitor;
+  if (impl_->chooser == nullptr) monitor.emplace(*impl_);
   std::vector<std::thread> threads;
   for (unsigned index = 1; index < impl_->options.processors; ++index) {
     threads.emplace_back([this, index] {
@@ -76,13 +75,18 @@ void Scheduler::run(std::function<void()> main) {
   }
   impl_->processor_loop(*impl_->processors[0]);
   for (std::thread& thread : threads) thread.join();
+  monitor.reset();
   // acquire pairs with the release in inject().
   while (impl_->outsiders.load(std::memory_order_acquire) != 0) std::this_thread::yield();
   impl_->running.store(false, std::memory_order_release);
 }
 
-void Scheduler::go(std::function<void()> body, Tag tag) {
-  Task& task = make_task(*impl_, nullptr, std::move(body), tag);
+void Scheduler::go(std::function<void()> body, Tag tag) { go({}, std::move(body), tag); }
+
+void Scheduler::go(GoOptions options, std::function<void()> body, Tag tag, base::SourceSite site) {
+  Task& task = make_task(*impl_, nullptr, std::move(body), tag, site);
+  if (!options.name.empty() || options.stack_bytes != 0 || options.pin)
+    impl_->make_particular(task, std::move(options), site, 0);
   // release pairs with the acquire in alive().
   impl_->started_outside.fetch_add(1, std::memory_order_release);
   impl_->inject(task);
@@ -92,86 +96,16 @@ std::uint64_t Scheduler::alive() const { return impl_->alive(); }
 
 unsigned Scheduler::processors() const { return impl_->options.processors; }
 
+LentTime Scheduler::lent_time() const {
+  return {.hogs = impl_->hogs.load(std::memory_order_relaxed),
+          .lent = base::Duration(impl_->lent_ns.load(std::memory_order_relaxed))};
+}
+
 std::vector<TaskInfo> Scheduler::tasks() const { return impl_->tasks(); }
 
 Scheduler* Scheduler::current() {
   const Task* const task = current_task();
   return task != nullptr ? &task->scheduler->self : thread_state().entered;
-}
-
-const char* to_string(Task::State state) {
-  switch (state) {
-    case Task::kFree:
-      return "free";
-    case Task::kRunnable:
-      return "runnable";
-    case Task::kRunning:
-      return "running";
-    case Task::kParked:
-      return "parked";
-    case Task::kSleeping:
-      return "sleeping";
-  }
-  return "unknown";
-}
-
-const char* to_string(ParkReason reason) {
-  switch (reason) {
-    case ParkReason::kNone:
-      return "none";
-    case ParkReason::kSend:
-      return "channel send";
-    case ParkReason::kReceive:
-      return "channel receive";
-    case ParkReason::kSelect:
-      return "select";
-    case ParkReason::kSelectTimeout:
-      return "select with a timeout";
-    case ParkReason::kWaitGroup:
-      return "wait group";
-    case ParkReason::kMutex:
-      return "mutex";
-    case ParkReason::kSleep:
-      return "sleep";
-    case ParkReason::kRWMutexRead:
-      return "rwmutex read lock";
-    case ParkReason::kRWMutexWrite:
-      return "rwmutex write lock";
-    case ParkReason::kOnce:
-      return "once";
-    case ParkReason::kCond:
-      return "cond";
-    case ParkReason::kSemaphore:
-      return "semaphore";
-    case ParkReason::kJoin:
-      return "join";
-  }
-  return "unknown";
-}
-
-std::string describe(const std::vector<TaskInfo>& tasks,
-                     const std::function<std::string(Tag)>& name_of) {
-  constexpr std::size_t kMost = 100;
-  std::string text;
-  for (std::size_t i = 0; i < tasks.size() && i < kMost; ++i) {
-    const TaskInfo& task = tasks[i];
-    text += fmt::format("  goroutine {}", task.id);
-    if (task.tag != kNoTag) text += " of " + name_of(task.tag);
-    text += fmt::format(": {}", to_string(task.state));
-    if (task.reason != ParkReason::kNone) text += fmt::format(", {}", to_string(task.reason));
-    if (task.outside) text += ", waits for the outside";
-    if (task.site.line != 0)
-      text += fmt::format("; started at {}:{}", task.site.file, task.site.line);
-    text += '\n';
-  }
-  if (tasks.size() > kMost) text += fmt::format("  and {} more\n", tasks.size() - kMost);
-  return text;
-}
-
-std::string describe_deadlock(const std::vector<TaskInfo>& tasks,
-                              const std::function<std::string(Tag)>& name_of) {
-  return "deadlock: all goroutines are asleep, and none can wake another\n" +
-         describe(tasks, name_of);
 }
 
 ExternalWait::ExternalWait() : task_(current_task()) {
@@ -212,12 +146,13 @@ Enter::~Enter() {
 
 Task& begin_task(base::SourceSite site) {
   Processor& processor = processor_here();
-  Task& task = processor.scheduler.new_task(&processor);
-  task.scheduler = &processor.scheduler;
-  task.tag.store(processor.current->tag.load(std::memory_order_relaxed), std::memory_order_relaxed);
-  task.has_children = false;
-  task.file.store(site.file, std::memory_order_relaxed);
-  task.line.store(site.line, std::memory_order_relaxed);
+  return processor.scheduler.prepare_task(
+      &processor, processor.current->tag.load(std::memory_order_relaxed), site);
+}
+
+Task& begin_task(GoOptions&& options, base::SourceSite site) {
+  Task& task = begin_task(site);
+  task.scheduler->make_particular(task, std::move(options), site, processor_here().index);
   return task;
 }
 
@@ -228,23 +163,23 @@ void launch_task(Task& task) {
   processor.scheduler.launch(processor, task);
 }
 
-void go_elsewhere(std::function<void()> body, Tag tag) {
+void go_elsewhere(GoOptions&& options, std::function<void()> body, Tag tag, base::SourceSite site) {
   const ThreadState state = thread_state();
   if (state.host != nullptr) return state.host->go(std::move(body), tag);
   BULKHEAD_CHECK(state.entered != nullptr,
                  "go() on a plain thread that entered no scheduler: use Enter or Scheduler::go");
-  state.entered->go(std::move(body), tag);
+  state.entered->go(std::move(options), std::move(body), tag, site);
 }
 
 void SchedulerImpl::start_in_order(Processor& processor, std::function<void()> body, Tag tag) {
-  Task& task = make_task(*this, &processor, std::move(body), tag);
+  Task& task = make_task(*this, &processor, std::move(body), tag, {});
   count_started(processor);
   requeue(processor, task);
   wake_one();
 }
 
 void go(std::function<void()> body, Tag tag) {
-  if (current_task() == nullptr) return go_elsewhere(std::move(body), tag);
+  if (current_task() == nullptr) return go_elsewhere({}, std::move(body), tag, {});
   Processor& processor = processor_here();
   processor.scheduler.start_in_order(processor, std::move(body), tag);
 }
@@ -254,7 +189,7 @@ void yield_thread() {
   checkpoint();
 }
 
-void sleep_for(base::Duration duration) {
+void sleep_for(base::Duration duration, base::SourceSite site) {
   Task* const task = current_task();
   if (task == nullptr) {
     const ThreadState state = thread_state();
@@ -265,7 +200,7 @@ void sleep_for(base::Duration duration) {
     yield();
   } else {
     Sleep sleep(*task, deadline_after(duration));
-    park_task(*task, ParkReason::kSleep, {&arm_sleep, &sleep});
+    park_task(*task, {ParkReason::kSleep, nullptr, site}, {&arm_sleep, &sleep});
   }
 }
 
@@ -283,9 +218,13 @@ base::TimePoint now() {
 void checkpoint() {
   interleave();
   if (auto* const processor = static_cast<Processor*>(this_processor())) {
-    if (processor->current != nullptr)
-      processor->scheduler.announce(*processor,
-                                    processor->current->tag.load(std::memory_order_relaxed));
+    if (processor->current == nullptr) return;
+    if (processor->overdue.load(std::memory_order_relaxed)) {
+      processor->overdue.store(false, std::memory_order_relaxed);
+      return yield();
+    }
+    processor->scheduler.announce(*processor,
+                                  processor->current->tag.load(std::memory_order_relaxed));
     return;
   }
   const ThreadState state = thread_state();

@@ -84,10 +84,16 @@ SelectCase* attempt_each(SelectCase** cases, std::size_t count) BULKHEAD_NO_THRE
   return nullptr;
 }
 
+Wait what_for(SelectCase* const* cases, std::size_t count, const Deadline* deadline) {
+  if (deadline != nullptr) return {ParkReason::kSelectTimeout, nullptr, deadline->site()};
+  if (count == 0) return ParkReason::kSelectNothing;
+  return {ParkReason::kSelect, nullptr, cases[0]->site()};
+}
+
 }  // namespace
 
-Deadline::Deadline(base::Duration duration)
-    : SelectCase(nullptr),
+Deadline::Deadline(base::Duration duration, base::SourceSite where)
+    : SelectCase(nullptr, where),
       TimerNode{.fire =
                     [](TimerNode& node) {
                       auto& self = static_cast<Deadline&>(node);
@@ -127,11 +133,11 @@ SelectCase& select_one(SelectCase** cases, std::size_t count, SelectCase* otherw
   if (deadline != nullptr) deadline->enqueue(selection);
   Task* const task = current_task();
   Parking parking{cases, count, deadline, task == nullptr ? nullptr : task->scheduler};
-  const bool woken = self.park(
-      &release, &parking, deadline == nullptr ? ParkReason::kSelect : ParkReason::kSelectTimeout,
-      deadline == nullptr ? base::TimePoint::max() : deadline->at());
+  const Wait wait = what_for(cases, count, deadline);
+  const bool woken = self.park(&release, &parking, wait,
+                               deadline == nullptr ? base::TimePoint::max() : deadline->at());
   if (!woken && !selection.claim(deadline->waiter()))
-    self.park([](void*) {}, nullptr, ParkReason::kSelect);  // somebody is about to wake us
+    self.park([](void*) {}, nullptr, wait);  // somebody is about to wake us
 
   if (deadline != nullptr && task != nullptr) task->scheduler->timers.disarm(*deadline);
   const Waiter* const winner = selection.winner();

@@ -24,7 +24,8 @@ bool Semaphore::take(std::int64_t count) {
 }
 
 // park() releases the lock, on one branch of two.
-void Semaphore::acquire(std::int64_t count) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+void Semaphore::acquire(std::int64_t count,
+                        base::SourceSite site) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
   interleave();
   BULKHEAD_CHECK(count >= 0 && count <= size_, "{} units are acquired of a semaphore of size {}",
                  count, size_);
@@ -35,7 +36,7 @@ void Semaphore::acquire(std::int64_t count) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
   }
   Entry entry(count);
   waiters_.push_back(entry);
-  entry.park(lock_, ParkReason::kSemaphore);  // woken as the owner of its units
+  entry.park(lock_, {ParkReason::kSemaphore, this, site});  // woken as the owner of its units
 }
 
 bool Semaphore::try_acquire(std::int64_t count) {

@@ -117,9 +117,12 @@ Stack StackPool::acquire() {
   return stack;
 }
 
-void StackPool::release(Stack stack) {
+void StackPool::release(Stack stack, Pages pages) {
   // Its last goroutine left without returning, so ASan still holds those frames poisoned.
   sanitizer::forget_frames(stack.usable_low(), stack.usable_bytes());
+  // Guards stay. A kernel that refuses keeps the pages: fine.
+  if (pages == Pages::kGiveBack)
+    (void)::madvise(stack.usable_low(), stack.usable_bytes(), MADV_DONTNEED);
   base::MutexLock guard(mutex_);
   --given_out_;
   free_.push_back(stack);

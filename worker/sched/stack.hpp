@@ -1,5 +1,6 @@
-// Stacks for goroutines: cut from slabs, guarded, and kept for reuse until the pool is destroyed
-// (the first touch of a fresh page costs ten goroutine starts, so pages are not given back).
+// Stacks for goroutines: cut from slabs, guarded, and kept for reuse until the pool is destroyed.
+// Their pages are kept, too (the first touch of a fresh one costs ten goroutine starts), unless
+// they are told to be given back.
 //
 //   low          guard (kGuardBytes)          low + guard        usable          high
 #pragma once
@@ -33,7 +34,8 @@ class StackPool {
 
   // From any thread. Out of memory ends the process: a goroutine cannot be refused half-way.
   Stack acquire();
-  void release(Stack stack);
+  enum class Pages { kKeep, kGiveBack };
+  void release(Stack stack, Pages pages = Pages::kKeep);
 
   // True while the canary below the stack is whole; always true where a page guards it.
   static bool canary_whole(const Stack& stack);

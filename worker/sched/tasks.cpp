@@ -1,9 +1,15 @@
 // Where goroutines' records come from and go to, and who is alive.
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <bulkhead/base/check.hpp>
+#include <cerrno>
+#include <cstring>
 #include <new>
+#include <unordered_map>
 #include <utility>
 
+#include "sched/mutex_holders.hpp"
 #include "sched/processor.hpp"
 
 namespace bulkhead::sched {
@@ -11,6 +17,8 @@ namespace {
 constexpr std::size_t kSlabTasks = 512;
 constexpr std::uint32_t kTaskCache = 256;  // of a processor; half of it goes to the others
 constexpr std::uint64_t kIdBlock = 256;
+constexpr std::size_t kSlabBytes = kSlabTasks * sizeof(Task);
+constexpr std::size_t kTrimmedTasks = 16 * kSlabTasks;  // fewer are not worth the walk
 }  // namespace
 
 Task& SchedulerImpl::new_task(Processor* processor) {
@@ -18,15 +26,14 @@ Task& SchedulerImpl::new_task(Processor* processor) {
     Task* task = nullptr;
     {
       LockGuard guard(tasks_lock);
-      if ((task = free_tasks) != nullptr) free_tasks = task->next;
-    }
-    if (task == nullptr) {
-      auto* const slab = new Task[kSlabTasks];
-      LockGuard guard(tasks_lock);
-      slabs.push_back(slab);
-      task = slab;
-      for (std::size_t i = 1; i < kSlabTasks; ++i)
-        slab[i].next = std::exchange(free_tasks, &slab[i]);
+      if (free_tasks == nullptr) {
+        Task* const slab = take_slab();
+        for (std::size_t i = 0; i < kSlabTasks; ++i)
+          slab[i].next = std::exchange(free_tasks, &slab[i]);
+        spare_tasks += kSlabTasks;
+      }
+      task = std::exchange(free_tasks, free_tasks->next);
+      least_spare_tasks = std::min(least_spare_tasks, --spare_tasks);
     }
     task->id.store(1 + ids.fetch_add(1, std::memory_order_relaxed), std::memory_order_relaxed);
     return *task;
@@ -49,25 +56,108 @@ Task& SchedulerImpl::new_task(Processor* processor) {
 }
 
 void SchedulerImpl::refill(Processor& processor) {
-  {
-    LockGuard guard(tasks_lock);
-    while (free_tasks != nullptr && processor.free_count < kTaskCache / 2) {
-      Task* const task = std::exchange(free_tasks, free_tasks->next);
-      task->next = std::exchange(processor.free_tasks, task);
-      ++processor.free_count;
-    }
-  }
-  if (processor.free_tasks != nullptr) return;
-  auto* const slab = new Task[kSlabTasks];
-  processor.slab_next = slab;
-  processor.slab_end = slab + kSlabTasks;
   LockGuard guard(tasks_lock);
-  slabs.push_back(slab);
+  while (free_tasks != nullptr && processor.free_count < kTaskCache / 2) {
+    Task* const task = std::exchange(free_tasks, free_tasks->next);
+    --spare_tasks;
+    task->next = std::exchange(processor.free_tasks, task);
+    ++processor.free_count;
+  }
+  least_spare_tasks = std::min(least_spare_tasks, spare_tasks);
+  if (processor.free_tasks != nullptr) return;
+  processor.slab_next = take_slab();
+  processor.slab_end = processor.slab_next + kSlabTasks;
+}
+
+Task* SchedulerImpl::take_slab() {
+  if (empty_slabs.empty()) {
+    void* const memory = ::mmap(nullptr, 2 * kSlabBytes, PROT_READ | PROT_WRITE,
+                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    BULKHEAD_CHECK(memory != MAP_FAILED, "no memory for {} goroutines: {}", kSlabTasks,
+                   std::strerror(errno));
+    // Aligned to its size, so that a task tells its slab.
+    auto* const begin = static_cast<std::byte*>(memory);
+    const std::size_t skipped = (kSlabBytes - reinterpret_cast<std::uintptr_t>(begin)) % kSlabBytes;
+    if (skipped != 0) ::munmap(begin, skipped);
+    if (skipped != kSlabBytes) ::munmap(begin + skipped + kSlabBytes, kSlabBytes - skipped);
+    slabs.push_back(reinterpret_cast<Task*>(begin + skipped));
+    empty_slabs.push_back(slabs.back());
+  }
+  Task* const slab = empty_slabs.back();
+  empty_slabs.pop_back();
+  for (std::size_t i = 0; i < kSlabTasks; ++i) new (slab + i) Task;
+  return slab;
+}
+
+// Slabs of which no task has been needed since the last call. What a dump reads of them is zero: a
+// task that is free.
+void SchedulerImpl::trim_tasks() {
+  static_assert(Task::kFree == 0);
+  LockGuard guard(tasks_lock);
+  const std::size_t unneeded = std::exchange(least_spare_tasks, spare_tasks);
+  if (unneeded < kTrimmedTasks) return;
+  std::unordered_map<std::uintptr_t, std::size_t> free_in;  // by slab
+  for (const Task* task = free_tasks; task != nullptr; task = task->next)
+    ++free_in[reinterpret_cast<std::uintptr_t>(task) / kSlabBytes];
+  Task* kept = nullptr;
+  while (Task* const task = free_tasks) {
+    free_tasks = task->next;
+    if (free_in[reinterpret_cast<std::uintptr_t>(task) / kSlabBytes] == kSlabTasks) continue;
+    task->next = std::exchange(kept, task);
+  }
+  free_tasks = kept;
+  for (const auto& [slab, count] : free_in) {
+    if (count != kSlabTasks) continue;
+    auto* const begin = reinterpret_cast<Task*>(slab * kSlabBytes);
+    spare_tasks -= kSlabTasks;
+    empty_slabs.push_back(begin);
+    (void)::madvise(begin, kSlabBytes, MADV_DONTNEED);
+  }
+  least_spare_tasks = spare_tasks;
+}
+
+void SchedulerImpl::trim() {
+  trim_fibers();
+  trim_tasks();
+}
+
+Task& SchedulerImpl::prepare_task(Processor* processor, Tag tag, base::SourceSite site) {
+  Task& task = new_task(processor);
+  task.scheduler = this;
+  task.tag.store(tag, std::memory_order_relaxed);
+  task.has_children = false;
+  task.pinned = false;
+  task.is_particular.store(false, std::memory_order_relaxed);
+  task.origin.store(site.file, std::memory_order_relaxed);
+  task.line.store(site.line, std::memory_order_relaxed);
+  return task;
+}
+
+void SchedulerImpl::make_particular(Task& task, GoOptions&& told, base::SourceSite site,
+                                    unsigned processor) {
+  LockGuard guard(tasks_lock);
+  if (free_particulars == nullptr) free_particulars = &particulars.emplace_back();
+  Particulars& more = *std::exchange(free_particulars, free_particulars->next);
+  more.name = std::move(told.name);
+  more.site = site;
+  more.stack_bytes = told.stack_bytes > options.stack_bytes ? told.stack_bytes : 0;
+  more.processor = processor < options.processors ? processor : 0;
+  task.pinned = told.pin && options.processors > 1;
+  task.origin.store(&more, std::memory_order_relaxed);
+  task.is_particular.store(true, std::memory_order_relaxed);
 }
 
 // On the goroutine's stack, or the next one's: it has ended.
 void SchedulerImpl::free_task(Processor& processor, Task& task) {
-  task.fiber = nullptr;
+  if (task.is_particular.load(std::memory_order_relaxed)) [[unlikely]] {
+    LockGuard guard(tasks_lock);
+    auto& more =
+        *static_cast<Particulars*>(const_cast<void*>(task.origin.load(std::memory_order_relaxed)));
+    task.is_particular.store(false, std::memory_order_relaxed);
+    task.origin.store(nullptr, std::memory_order_relaxed);
+    more.next = std::exchange(free_particulars, &more);
+  }
+  task.fiber.store(nullptr, std::memory_order_relaxed);
   task.set_status(Task::kFree);
   // release pairs with the acquire in alive(): what it did is done.
   processor.ended.store(processor.ended.load(std::memory_order_relaxed) + 1,
@@ -79,6 +169,7 @@ void SchedulerImpl::free_task(Processor& processor, Task& task) {
     Task* const moved = std::exchange(processor.free_tasks, processor.free_tasks->next);
     --processor.free_count;
     moved->next = std::exchange(free_tasks, moved);
+    ++spare_tasks;
   }
 }
 
@@ -94,26 +185,56 @@ std::uint64_t SchedulerImpl::alive() const {
   return started - ended;
 }
 
-TaskInfo info_of(const Task& task) {
-  const std::uint32_t status = task.status.load(std::memory_order_relaxed);
-  return {.id = task.id.load(std::memory_order_relaxed),
-          .tag = task.tag.load(std::memory_order_relaxed),
-          .state = static_cast<Task::State>(status & 0xff),
-          .reason = static_cast<ParkReason>(status >> 8),
-          .outside = task.outside.load(std::memory_order_relaxed),
-          .site = {task.file.load(std::memory_order_relaxed),
-                   task.line.load(std::memory_order_relaxed)}};
+namespace {
+const Task* holder_of_what_it_waits_for(const Task& task, const MutexHolders& holders) {
+  const Fiber* const fiber = task.fiber.load(std::memory_order_relaxed);
+  if (fiber == nullptr) return nullptr;
+  const std::uintptr_t object = fiber->park.object.load(std::memory_order_relaxed);
+  if ((object & ParkRecord::kMutexBit) == 0) return nullptr;
+  return holders.holder(*reinterpret_cast<const Mutex*>(object & ~ParkRecord::kMutexBit));
+}
+}  // namespace
+
+TaskInfo SchedulerImpl::info_of(const Task& task) const {
+  const std::uint16_t status = task.status.load(std::memory_order_relaxed);
+  TaskInfo info{.id = task.id.load(std::memory_order_relaxed),
+                .tag = task.tag.load(std::memory_order_relaxed),
+                .state = static_cast<Task::State>(status & 0xff),
+                .reason = static_cast<ParkReason>(status >> 8),
+                .outside = task.outside.load(std::memory_order_relaxed)};
+  if (task.is_particular.load(std::memory_order_relaxed)) {
+    const auto& more =
+        *static_cast<const Particulars*>(task.origin.load(std::memory_order_relaxed));
+    info.site = more.site;
+    info.name = more.name;
+  } else {
+    info.site = {static_cast<const char*>(task.origin.load(std::memory_order_relaxed)),
+                 task.line.load(std::memory_order_relaxed)};
+  }
+  const Fiber* const fiber = task.fiber.load(std::memory_order_relaxed);
+  if (info.reason == ParkReason::kNone || fiber == nullptr) return info;
+  const ParkRecord& park = fiber->park;
+  info.object = reinterpret_cast<const void*>(park.object.load(std::memory_order_relaxed) &
+                                              ~ParkRecord::kMutexBit);
+  info.waits_at = {park.file.load(std::memory_order_relaxed),
+                   park.line.load(std::memory_order_relaxed)};
+  info.since = base::TimePoint(base::Duration(park.since_ns.load(std::memory_order_relaxed)));
+  return info;
 }
 
 std::vector<TaskInfo> SchedulerImpl::tasks() {
   std::vector<TaskInfo> infos;
-  {
-    LockGuard guard(tasks_lock);
-    for (const Task* slab : slabs) {
-      for (const Task* task = slab; task != slab + kSlabTasks; ++task) {
-        const TaskInfo info = info_of(*task);
-        if (info.state != Task::kFree) infos.push_back(info);
-      }
+  // is_particular and origin are written before the goroutine can be seen here, and what is told of
+  // it there is kept as long as we have the lock.
+  LockGuard guard(tasks_lock);
+  const MutexHolders holders;
+  for (const Task* slab : slabs) {
+    for (const Task* task = slab; task != slab + kSlabTasks; ++task) {
+      if ((task->status.load(std::memory_order_acquire) & 0xff) == Task::kFree) continue;
+      TaskInfo& info = infos.emplace_back(info_of(*task));
+      if (info.reason != ParkReason::kMutex) continue;
+      if (const Task* const holder = holder_of_what_it_waits_for(*task, holders))
+        info.holder = holder->id.load(std::memory_order_relaxed);
     }
   }
   std::sort(infos.begin(), infos.end(),
@@ -125,11 +246,13 @@ SchedulerImpl::SchedulerImpl(Scheduler& owner, const Options& given)
     : self(owner),
       options(given),
       observer(given.observer),
-      shared(given.processors > 1),
       chooser(given.chooser),
-      stacks(given.stack_bytes * sanitizer::kStackFactor, probe_stack_guard()) {
+      shared(given.processors > 1),
+      stacks(given.stack_bytes * sanitizer::kStackFactor, probe_stack_guard()),
+      active(given.processors) {
   if (chooser != nullptr) choosing_schedulers.fetch_add(1, std::memory_order_relaxed);
-  for (unsigned index = 0; index < given.processors; ++index)
+  const unsigned lendable = chooser == nullptr ? given.processors : 0;
+  for (unsigned index = 0; index < given.processors + lendable; ++index)
     processors.push_back(std::make_unique<Processor>(*this, index));
 }
 
@@ -141,18 +264,9 @@ SchedulerImpl::~SchedulerImpl() {
     if (list.count == 0) break;
     while (Task* const task = list.pop_front()) task->body(*task, false);
   }
-  const auto give_back = [this](Fiber* first) {
-    while (Fiber* const fiber = first) {
-      first = fiber->next;
-      if (fiber->sanitizer_fiber != nullptr) sanitizer::destroy_fiber(fiber->sanitizer_fiber);
-      stacks.release(fiber->stack);
-    }
-  };
-  for (const auto& processor : processors) give_back(processor->fibers);
-  LockGuard guard(fibers_lock);
-  give_back(fibers);
-  LockGuard tasks_guard(tasks_lock);
-  for (Task* slab : slabs) delete[] slab;
+  end_all_fibers();
+  LockGuard guard(tasks_lock);
+  for (Task* slab : slabs) ::munmap(slab, kSlabBytes);
 }
 
 }  // namespace bulkhead::sched

@@ -21,7 +21,7 @@ void WaitGroup::reached_zero(std::int64_t state) {
   ready.wake_all();
 }
 
-void WaitGroup::wait() {
+void WaitGroup::wait(base::SourceSite site) {
   lock_.lock();
   std::int64_t state = state_.load(std::memory_order_acquire);
   do {
@@ -33,7 +33,7 @@ void WaitGroup::wait() {
                                          std::memory_order_acquire));
   Waiter waiter;
   waiters_.push_back(waiter);
-  waiter.park(lock_, ParkReason::kWaitGroup);
+  waiter.park(lock_, {ParkReason::kWaitGroup, this, site});
 }
 
 }  // namespace bulkhead::sched

@@ -46,33 +46,33 @@ ThreadParker* Waiter::this_thread_parker() {
 }
 
 template <class AnyLock>
-void Waiter::park_with(AnyLock& lock, ParkReason reason) {
+void Waiter::park_with(AnyLock& lock, const Wait& wait) {
   if (task_ != nullptr) {
-    park_task(*task_, reason,
+    park_task(*task_, wait,
               {[](Processor&, void* held)
                    BULKHEAD_NO_THREAD_SAFETY_ANALYSIS { static_cast<AnyLock*>(held)->unlock(); },
                &lock});
     return;
   }
   park([](void* held) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS { static_cast<AnyLock*>(held)->unlock(); },
-       &lock, reason);
+       &lock, wait);
 }
 
 // Not analysed: for a goroutine it is the next context that releases the lock.
-void Waiter::park(Lock& lock, ParkReason reason) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
-  park_with(lock, reason);
+void Waiter::park(Lock& lock, const Wait& wait) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+  park_with(lock, wait);
 }
 
-void Waiter::park(BiasedLock& lock, ParkReason reason) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
-  park_with(lock, reason);
+void Waiter::park(BiasedLock& lock, const Wait& wait) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+  park_with(lock, wait);
 }
 
-bool Waiter::park(void (*release)(void*), void* object, ParkReason reason,
+bool Waiter::park(void (*release)(void*), void* object, const Wait& wait,
                   base::TimePoint deadline) {
   if (task_ != nullptr) {
     BULKHEAD_DCHECK(task_ == current_task(), "a waiter parks another goroutine than its own");
     Release call{release, object};
-    park_task(*task_, reason,
+    park_task(*task_, wait,
               {[](Processor&, void* given) {
                  const Release now = *static_cast<Release*>(given);
                  now.function(now.object);

@@ -46,18 +46,20 @@ class alignas(64) Channel {
   ~Channel() { BULKHEAD_CHECK(idle(), "a channel is destroyed while somebody waits on it"); }
 
   // Blocks until a receiver or the buffer has taken the value.
-  void send(T value) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+  void send(T value, base::SourceSite site = base::SourceSite::current())
+      BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
     interleave();
     lock_.lock();
     if (offer(value)) return count_operation();
     Sender sender(value);
     senders_.push_back(sender);
-    sender.park(lock_, ParkReason::kSend);
+    sender.park(lock_, {ParkReason::kSend, this, site});
     BULKHEAD_CHECK(sender.taken, "the channel was closed while a sender waited");
   }
 
   // Blocks until there is a value; empty when the channel is closed and drained.
-  std::optional<T> receive() BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+  std::optional<T> receive(base::SourceSite site = base::SourceSite::current())
+      BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
     interleave();
     lock_.lock();
     std::optional<T> result;
@@ -71,7 +73,7 @@ class alignas(64) Channel {
     }
     Receiver receiver(result);
     receivers_.push_back(receiver);
-    receiver.park(lock_, ParkReason::kReceive);
+    receiver.park(lock_, {ParkReason::kReceive, this, site});
     return result;
   }
 

@@ -24,10 +24,11 @@ class Cond {
 
   // Unlocks, waits, and locks again. `lock` must own its mutex, and all who wait at a time must
   // come with the same one.
-  void wait(std::unique_lock<Mutex>& lock);
-  template <class Predicate>
-  void wait(std::unique_lock<Mutex>& lock, Predicate predicate) {
-    while (!predicate()) wait(lock);
+  void wait(std::unique_lock<Mutex>& lock, base::SourceSite site = base::SourceSite::current());
+  template <std::predicate Predicate>
+  void wait(std::unique_lock<Mutex>& lock, Predicate predicate,
+            base::SourceSite site = base::SourceSite::current()) {
+    while (!predicate()) wait(lock, site);
   }
 
   void signal();     // wakes the one that waits longest, if any

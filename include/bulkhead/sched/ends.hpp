@@ -24,12 +24,12 @@ namespace bulkhead::sched {
 namespace internal {
 
 // What nobody ever ends.
-[[noreturn]] inline void wait_for_ever(ParkReason reason) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+[[noreturn]] inline void wait_for_ever(const Wait& wait) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
   for (;;) {
     Lock lock;
     Waiter waiter;
     lock.lock();
-    waiter.park(lock, reason);
+    waiter.park(lock, wait);
   }
 }
 
@@ -41,9 +41,9 @@ class Sender {
   Sender() = default;
   Sender(Channel<T>& channel) : channel_(&channel) {}  // NOLINT(google-explicit-constructor)
 
-  void send(T value) const {
-    if (channel_ == nullptr) internal::wait_for_ever(ParkReason::kSend);
-    channel_->send(std::move(value));
+  void send(T value, base::SourceSite site = base::SourceSite::current()) const {
+    if (channel_ == nullptr) internal::wait_for_ever({ParkReason::kNilSend, nullptr, site});
+    channel_->send(std::move(value), site);
   }
   // `value` is moved from only when the answer is true.
   bool try_send(T&& value) const {
@@ -63,8 +63,9 @@ class Sender {
 
   // A case of select().
   template <std::invocable Handler>
-  friend auto send(Sender to, T value, Handler handler) {
-    return sched::send(to.channel_, std::move(value), std::move(handler));
+  friend auto send(Sender to, T value, Handler handler,
+                   base::SourceSite site = base::SourceSite::current()) {
+    return sched::send(to.channel_, std::move(value), std::move(handler), site);
   }
 
  private:
@@ -80,11 +81,12 @@ class Receiver {
     using value_type = T;
     using difference_type = std::ptrdiff_t;
 
-    explicit Iterator(Receiver from) : from_(from), value_(from.receive()) {}
+    Iterator(Receiver from, base::SourceSite site)
+        : from_(from), site_(site), value_(from.receive(site)) {}
 
     T& operator*() { return *value_; }
     Iterator& operator++() {
-      value_ = from_.receive();
+      value_ = from_.receive(site_);
       return *this;
     }
     void operator++(int) { ++*this; }
@@ -92,6 +94,7 @@ class Receiver {
 
    private:
     Receiver from_;
+    base::SourceSite site_;
     std::optional<T> value_;
   };
 
@@ -99,16 +102,18 @@ class Receiver {
   Receiver(Channel<T>& channel) : channel_(&channel) {}  // NOLINT(google-explicit-constructor)
 
   // Empty when the channel is closed and drained.
-  std::optional<T> receive() const {
-    if (channel_ == nullptr) internal::wait_for_ever(ParkReason::kReceive);
-    return channel_->receive();
+  std::optional<T> receive(base::SourceSite site = base::SourceSite::current()) const {
+    if (channel_ == nullptr) internal::wait_for_ever({ParkReason::kNilReceive, nullptr, site});
+    return channel_->receive(site);
   }
   std::optional<T> try_receive() const {
     return channel_ != nullptr ? channel_->try_receive() : std::nullopt;
   }
 
   // for (T& value : receiver): until the channel is closed and drained.
-  Iterator begin() const { return Iterator(*this); }
+  Iterator begin(base::SourceSite site = base::SourceSite::current()) const {
+    return Iterator(*this, site);
+  }
   std::default_sentinel_t end() const { return {}; }
 
   bool closed() const { return channel_ != nullptr && channel_->closed(); }
@@ -118,8 +123,9 @@ class Receiver {
 
   // A case of select().
   template <std::invocable<std::optional<T>> Handler>
-  friend auto receive(Receiver from, Handler handler) {
-    return sched::receive(from.channel_, std::move(handler));
+  friend auto receive(Receiver from, Handler handler,
+                      base::SourceSite site = base::SourceSite::current()) {
+    return sched::receive(from.channel_, std::move(handler), site);
   }
 
  private:

@@ -34,7 +34,7 @@ class ErrGroup {
   // are served in order.
   template <class F>
   void go(F body, base::SourceSite site = base::SourceSite::current()) {
-    enter();
+    enter(site);
     start(std::move(body), site);
   }
   // Never blocks: false, and nothing started, at the limit.
@@ -46,7 +46,7 @@ class ErrGroup {
   }
 
   // Waits until all have ended.
-  Result<void> wait();
+  Result<void> wait(base::SourceSite site = base::SourceSite::current());
 
   // How many may run at a time, while none runs. Negative: any number, as before the first call;
   // 0: none (as in Go, a go() then waits for ever).
@@ -91,7 +91,7 @@ class ErrGroup {
     }
   }
 
-  void enter();
+  void enter(base::SourceSite site);
   bool try_enter();
   void end(std::optional<Failure> failure);
 

@@ -39,8 +39,8 @@ class JoinState {
   void run();
 
   // On the handle's side. wait(), then release() once.
-  void wait();                  // rethrows what left the body
-  void release(bool detached);  // may end the process
+  void wait(base::SourceSite site);  // rethrows what left the body
+  void release(bool detached);       // may end the process
 
   void unref();
 
@@ -108,10 +108,10 @@ class [[nodiscard]] Join {
   // False after join(), detach() or a move: then neither may be called.
   bool joinable() const { return state_ != nullptr; }
 
-  T join() {
+  T join(base::SourceSite site = base::SourceSite::current()) {
     BULKHEAD_CHECK(joinable(), "join() on a handle that has no goroutine (any more)");
     const std::unique_ptr<State, Release> state(std::exchange(state_, nullptr));
-    state->wait();
+    state->wait(site);
     if constexpr (!std::is_void_v<T>) return std::move(*state->value);
   }
 
@@ -126,7 +126,8 @@ class [[nodiscard]] Join {
     void operator()(State* state) const { state->release(false); }
   };
   template <class F>
-  friend auto spawn(F body, base::SourceSite site) -> Join<std::invoke_result_t<F&>>;
+  friend auto spawn(GoOptions options, F body, base::SourceSite site)
+      -> Join<std::invoke_result_t<F&>>;
 
   explicit Join(State* state) : state_(state) {}
 
@@ -135,13 +136,19 @@ class [[nodiscard]] Join {
 
 // Starts `body`, which needs only be movable, as go() does.
 template <class F>
-auto spawn(F body, base::SourceSite site = base::SourceSite::current())
+auto spawn(GoOptions options, F body, base::SourceSite site = base::SourceSite::current())
     -> Join<std::invoke_result_t<F&>> {
   using T = std::invoke_result_t<F&>;
   auto* const state = new internal::JoinBody<T, F>(std::move(body));
   Join<T> handle(state);
-  go([run = internal::JoinRun(state)] { run->run(); }, site);
+  go(
+      std::move(options), [run = internal::JoinRun(state)] { run->run(); }, site);
   return handle;
+}
+template <class F>
+auto spawn(F body, base::SourceSite site = base::SourceSite::current())
+    -> Join<std::invoke_result_t<F&>> {
+  return spawn(GoOptions{}, std::move(body), site);
 }
 
 }  // namespace bulkhead::sched

@@ -21,9 +21,9 @@ class Mutex {
   Mutex(const Mutex&) = delete;
   Mutex& operator=(const Mutex&) = delete;
 
-  void lock() {
+  void lock(base::SourceSite site = base::SourceSite::current()) {
     interleave();
-    if (!take()) lock_slow();
+    if (!take()) lock_slow(site);
   }
   bool try_lock() {
     interleave();
@@ -31,32 +31,40 @@ class Mutex {
   }
   void unlock() {
     interleave();
-    std::uint32_t state = kLocked;
-    // One that was woken will come anyway: no need to wake another. (It also keeps the mutex.)
-    while (!state_.compare_exchange_weak(state, state & ~kLocked, std::memory_order_release,
-                                         std::memory_order_relaxed))
+    std::uintptr_t state = state_.load(std::memory_order_relaxed);
+    do {
+      // One that was woken will come anyway: no need to wake another. (It also keeps the mutex.)
       if ((state & kLocked) == 0 || (state & (kWaiting | kWoken)) == kWaiting) return unlock_slow();
+    } while (!state_.compare_exchange_weak(state, state & (kWaiting | kWoken),
+                                           std::memory_order_release, std::memory_order_relaxed));
   }
 
  private:
   bool take() {
-    std::uint32_t state = 0;
+    std::uintptr_t state = 0;
     // acquire pairs with the releases in unlock().
-    while (!state_.compare_exchange_weak(state, state | kLocked, std::memory_order_acquire,
+    while (!state_.compare_exchange_weak(state, state | owner_word(), std::memory_order_acquire,
                                          std::memory_order_relaxed))
       if ((state & kLocked) != 0) return false;
     return true;
   }
 
   // kWaiting: somebody is in `waiters_`. kWoken: somebody was taken from there, and is on the way.
-  // Both are set and cleared under lock_.
-  static constexpr std::uint32_t kLocked = 1, kWaiting = 2, kWoken = 4;
+  // Both are set and cleared under lock_. Above them, while it is locked: the address of the
+  // goroutine that locked it, 0 for a plain thread; for reports, nothing else hangs on it.
+  static constexpr std::uintptr_t kLocked = 1, kWaiting = 2, kWoken = 4;
+  static std::uintptr_t owner_word() {
+    static_assert(alignof(Task) > (kLocked | kWaiting | kWoken));
+    return reinterpret_cast<std::uintptr_t>(current_task()) | kLocked;
+  }
+
+  friend class MutexHolders;  // what reports see of it
 
   bool spin();
-  void lock_slow();
+  void lock_slow(base::SourceSite site);
   void unlock_slow();
 
-  std::atomic<std::uint32_t> state_{0};
+  std::atomic<std::uintptr_t> state_{0};
   Lock lock_;
   WaiterList waiters_ BULKHEAD_GUARDED_BY(lock_);
 };

@@ -25,10 +25,10 @@ class Once {
 
   // f() is called as std::invoke does, its result dropped. Throws what f throws, to the first only.
   template <class F>
-  void call(F&& f) {
+  void call(F&& f, base::SourceSite site = base::SourceSite::current()) {
     interleave();
     // acquire pairs with the release in finish().
-    if (state_.load(std::memory_order_acquire) == State::kDone || !begin()) return;
+    if (state_.load(std::memory_order_acquire) == State::kDone || !begin(site)) return;
     const Finish finish{*this};
     std::invoke(std::forward<F>(f));
   }
@@ -47,7 +47,8 @@ class Once {
   };
 
   static Caller caller();
-  bool begin();  // whether the caller is the one to run the function; waits otherwise
+  bool begin(
+      base::SourceSite site);  // whether the caller is the one to run the function; waits otherwise
   void finish();
 
   std::atomic<State> state_{State::kFresh};  // written under lock_ only

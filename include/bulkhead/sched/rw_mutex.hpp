@@ -25,13 +25,13 @@ class RWMutex {
   RWMutex(const RWMutex&) = delete;
   RWMutex& operator=(const RWMutex&) = delete;
 
-  void lock() {
+  void lock(base::SourceSite site = base::SourceSite::current()) {
     interleave();
     std::uint64_t expected = 0;
     // acquire pairs with the release of whoever unlocked last.
     if (!word_.compare_exchange_strong(expected, kWriter, std::memory_order_acquire,
                                        std::memory_order_relaxed))
-      lock_slow();
+      lock_slow(site);
   }
   bool try_lock() {
     interleave();
@@ -49,10 +49,10 @@ class RWMutex {
       unlock_slow();
   }
 
-  void lock_shared() {
+  void lock_shared(base::SourceSite site = base::SourceSite::current()) {
     interleave();
     // acquire pairs with the release in unlock(); readers publish nothing to each other.
-    if ((word_.fetch_add(1, std::memory_order_acquire) & kWriter) != 0) lock_shared_slow();
+    if ((word_.fetch_add(1, std::memory_order_acquire) & kWriter) != 0) lock_shared_slow(site);
   }
   bool try_lock_shared();
   void unlock_shared() {
@@ -69,9 +69,9 @@ class RWMutex {
   static constexpr std::uint64_t kWriter = std::uint64_t{1} << 32;  // one holds it or drains it
   static constexpr std::uint64_t kQueue = std::uint64_t{1} << 33;   // writers_ is not empty
 
-  void lock_slow();
+  void lock_slow(base::SourceSite site);
   void unlock_slow();
-  void lock_shared_slow();
+  void lock_shared_slow(base::SourceSite site);
   void unlock_shared_slow(std::uint64_t before);
 
   std::atomic<std::uint64_t> word_{0};

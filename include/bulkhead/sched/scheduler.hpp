@@ -49,21 +49,43 @@ enum class StackGuard : std::uint8_t {
 const char* to_string(StackGuard guard);
 StackGuard probe_stack_guard();  // what a new stack would get now
 
+// What go() may be told about a goroutine beyond its body.
+struct GoOptions {
+  std::string name{};  // for dumps and reports
+  std::size_t stack_bytes =
+      0;  // at least so many, rounded up to a power of two; 0: as Options says
+  // It runs on one processor only, the one that runs its go(): for code that must stay on a thread.
+  // (On a processor that was lent, or from a plain thread: on processor 0.) It waits while a
+  // neighbour there computes, for no other processor may take it.
+  bool pin = false;
+};
+
 // One line of a dump.
 struct TaskInfo {
   std::uint64_t id = 0;
   Tag tag = kNoTag;
   Task::State state = Task::kRunnable;
   ParkReason reason = ParkReason::kNone;
-  bool outside = false;   // see ExternalWait
-  base::SourceSite site;  // of the go() that started it
+  bool outside = false;     // see ExternalWait
+  base::SourceSite site{};  // of the go() that started it
+  std::string name{};       // see GoOptions; mostly empty
+  // While it waits, or sleeps:
+  const void* object = nullptr;  // the primitive that it waits for; perhaps gone, never to be read
+  base::SourceSite waits_at{};   // the operation
+  base::TimePoint since{};       // to some 10 ms
+  std::uint64_t holder = 0;  // the goroutine that holds the mutex it waits for; 0: none, or unknown
 };
-// For people: one line for each, at most 100. `name_of` tells what a tag means.
+// For people: one line for each, at most 100. `name_of` tells what a tag means, `now` is now().
 std::string describe(const std::vector<TaskInfo>& tasks,
-                     const std::function<std::string(Tag)>& name_of);
-// What on_deadlock is told, with the sentence that says so.
+                     const std::function<std::string(Tag)>& name_of,
+                     base::TimePoint now = base::Clock::now());
+// What on_deadlock is told, with the sentence that says so, and who waits for whom in a circle.
 std::string describe_deadlock(const std::vector<TaskInfo>& tasks,
-                              const std::function<std::string(Tag)>& name_of);
+                              const std::function<std::string(Tag)>& name_of,
+                              base::TimePoint now = base::Clock::now());
+// Which of them wait in a circle for mutexes that the next one holds: a line for each circle, "" if
+// there is none.
+std::string describe_circles(const std::vector<TaskInfo>& tasks);
 const char* to_string(Task::State state);
 const char* to_string(ParkReason reason);
 
@@ -78,6 +100,15 @@ class Chooser {
   virtual std::uint64_t seed() const = 0;
 };
 
+// A goroutine that has not come to a scheduling point for 100 ms while others could run. Meanwhile
+// another processor is lent for them.
+struct Hog {
+  TaskInfo task{};
+  base::Duration ran{};                  // at least
+  std::vector<std::uintptr_t> frames{};  // return addresses, the innermost first
+};
+std::string describe(const Hog& hog, const std::function<std::string(Tag)>& name_of);
+
 struct Options {
   unsigned processors = 1;
   std::size_t stack_bytes = 256 * 1024;  // rounded up to pages; multiplied under sanitizers
@@ -87,10 +118,21 @@ struct Options {
   // where nothing else runs; perhaps again and again while it stays so. Other threads can wake
   // goroutines, too: whoever lets them do so uses ExternalWait, or leaves this empty.
   std::function<void(const std::vector<TaskInfo>&)> on_deadlock{};
+  // Called once for each place that starts such goroutines; on a thread of the scheduler's own.
+  std::function<void(const Hog&)> on_hog{};
+  // Goroutines wait for one another's mutexes, though others still run: describe_circles() of them,
+  // once. On a thread of the scheduler's own.
+  std::function<void(const std::string& circles)> on_circle{};
   // Borrowed, outlives the scheduler. With it a run is a function of what it decides: one
   // processor; each operation of a primitive, yield() and checkpoint() a scheduling point; and time
   // that passes, all at once until the next deadline, only while nobody can run (see now()).
   Chooser* chooser = nullptr;
+};
+
+// What goroutines that computed for long have cost, or rather what was lent for the others.
+struct LentTime {
+  std::uint64_t hogs = 0;
+  base::Duration lent{};  // summed over the processors lent, each from its loan to its end
 };
 
 class Scheduler {
@@ -109,9 +151,11 @@ class Scheduler {
 
   // Starts a goroutine from any thread. Outside of a run() it waits for the next one.
   void go(std::function<void()> body, Tag tag = kNoTag);
+  void go(GoOptions options, std::function<void()> body, Tag tag, base::SourceSite site = {});
 
   std::uint64_t alive() const;  // goroutines started and not ended
   unsigned processors() const;
+  LentTime lent_time() const;  // so far
   // All that are alive, oldest first, each as it was at some instant of the call; for dumps.
   std::vector<TaskInfo> tasks() const;
 
@@ -158,6 +202,10 @@ class Enter {
 // up to Task::kClosureBytes. An exception that leaves it ends the process.
 template <std::invocable Body>
 void go(Body body, base::SourceSite site = base::SourceSite::current());
+// The same for one with a name, a stack of another size, or a place. Where each goroutine is a
+// kernel thread (see ThreadHost) the options mean nothing.
+template <std::invocable Body>
+void go(GoOptions options, Body body, base::SourceSite site = base::SourceSite::current());
 // With a tag of its own it is no part of what the caller does, and the caller does not wait for it:
 // such goroutines start in the order of their go(), the oldest first however many wait. Those of
 // the other kind may start in any order (many wait: the youngest first, so that a tree of
@@ -165,7 +213,7 @@ void go(Body body, base::SourceSite site = base::SourceSite::current());
 void go(std::function<void()> body, Tag tag);
 
 void yield();
-void sleep_for(base::Duration duration);
+void sleep_for(base::Duration duration, base::SourceSite site = base::SourceSite::current());
 // The time that deadlines count in: base::Clock's, but for goroutines under a Chooser.
 base::TimePoint now();
 // While it lives, the goroutine that made it may wait for something that no goroutine does: a
@@ -182,8 +230,8 @@ class ExternalWait {
   Task* const task_;
 };
 
-// A scheduling point without a switch (under a Chooser: with one): tells the observer again who
-// runs, so that a long computation is not taken for a hang.
+// For long computations: tells the observer again who runs, so that it is not taken for a hang, and
+// lets others run if they have waited for 10 ms. (Under a Chooser: a scheduling point like others.)
 void checkpoint();
 Tag current_tag();
 std::uint64_t current_task_id();  // 0 on a plain thread
@@ -198,7 +246,8 @@ struct StackBounds {
 };
 StackBounds current_stack() noexcept;
 
-void go_elsewhere(std::function<void()> body, Tag tag);  // go() from a plain thread
+// go() from a plain thread.
+void go_elsewhere(GoOptions&& options, std::function<void()> body, Tag tag, base::SourceSite site);
 
 template <class Body>
 void run_body(Task& task, bool run) {
@@ -217,22 +266,39 @@ void run_body(Task& task, bool run) {
     delete body;
 }
 
-template <std::invocable Body>
-void go(Body body, base::SourceSite site) {
-  if (current_task() == nullptr) {
-    if constexpr (std::copy_constructible<Body>)
-      return go_elsewhere(std::move(body), current_tag());
-    else
-      return go_elsewhere([shared = std::make_shared<Body>(std::move(body))] { (*shared)(); },
-                          current_tag());
-  }
-  Task& task = begin_task(site);
+// The body of a goroutine that is begun.
+template <class Body>
+void launch_with(Task& task, Body&& body) {
   if constexpr (sizeof(Body) <= Task::kClosureBytes && alignof(Body) <= alignof(std::max_align_t))
     new (task.closure) Body(std::move(body));
   else
     new (task.closure) Body*(new Body(std::move(body)));
   task.body = &run_body<Body>;
   launch_task(task);
+}
+
+// std::function wants to copy.
+template <class Body>
+void go_elsewhere_with(GoOptions&& options, Body&& body, base::SourceSite site) {
+  if constexpr (std::copy_constructible<Body>)
+    go_elsewhere(std::move(options), std::move(body), current_tag(), site);
+  else
+    go_elsewhere(
+        std::move(options), [shared = std::make_shared<Body>(std::move(body))] { (*shared)(); },
+        current_tag(), site);
+}
+
+template <std::invocable Body>
+void go(Body body, base::SourceSite site) {
+  if (current_task() == nullptr) return go_elsewhere_with({}, std::move(body), site);
+  launch_with(begin_task(site), std::move(body));
+}
+
+template <std::invocable Body>
+void go(GoOptions options, Body body, base::SourceSite site) {
+  if (current_task() == nullptr)
+    return go_elsewhere_with(std::move(options), std::move(body), site);
+  launch_with(begin_task(std::move(options), site), std::move(body));
 }
 
 }  // namespace bulkhead::sched

@@ -24,12 +24,13 @@ namespace bulkhead::sched {
 // A case, as select() sees it. The functions that name the lock are called with it held.
 class SelectCase {
  public:
-  explicit SelectCase(BiasedLock* lock) : lock_(lock) {}
+  SelectCase(BiasedLock* lock, base::SourceSite site) : lock_(lock), site_(site) {}
   virtual ~SelectCase() = default;
   SelectCase(const SelectCase&) = delete;
   SelectCase& operator=(const SelectCase&) = delete;
 
   BiasedLock* lock() const { return lock_; }  // its channel's; nullptr: none
+  base::SourceSite site() const { return site_; }
   // Happens now, and releases the lock; or answers false with the lock still held.
   virtual bool attempt() { return false; }
   virtual void enqueue(Selection&) {}  // into the channel's list, under the lock
@@ -40,13 +41,14 @@ class SelectCase {
 
  private:
   BiasedLock* const lock_;
+  const base::SourceSite site_;
 };
 
 template <class T, class Handler>
 class ReceiveCase final : public SelectCase {
  public:
-  ReceiveCase(Channel<T>* channel, Handler handler)
-      : SelectCase(channel == nullptr ? nullptr : &channel->lock_),
+  ReceiveCase(Channel<T>* channel, Handler handler, base::SourceSite site)
+      : SelectCase(channel == nullptr ? nullptr : &channel->lock_, site),
         channel_(channel),
         handler_(std::move(handler)) {}
 
@@ -75,8 +77,8 @@ class ReceiveCase final : public SelectCase {
 template <class T, class Handler>
 class SendCase final : public SelectCase {
  public:
-  SendCase(Channel<T>* channel, T value, Handler handler)
-      : SelectCase(channel == nullptr ? nullptr : &channel->lock_),
+  SendCase(Channel<T>* channel, T value, Handler handler, base::SourceSite site)
+      : SelectCase(channel == nullptr ? nullptr : &channel->lock_, site),
         channel_(channel),
         value_(std::move(value)),
         handler_(std::move(handler)) {}
@@ -107,7 +109,7 @@ template <class Handler>
 class OtherwiseCase final : public SelectCase {
  public:
   static constexpr bool kOtherwise = true;
-  explicit OtherwiseCase(Handler handler) : SelectCase(nullptr), handler_(std::move(handler)) {}
+  explicit OtherwiseCase(Handler handler) : SelectCase(nullptr, {}), handler_(std::move(handler)) {}
   void finish() override { handler_(); }
 
  private:
@@ -117,7 +119,7 @@ class OtherwiseCase final : public SelectCase {
 // When none of the others has become ready in time.
 class Deadline : public SelectCase, public TimerNode {
  public:
-  explicit Deadline(base::Duration duration);
+  Deadline(base::Duration duration, base::SourceSite site);
   void enqueue(Selection& selection) override;
   bool owns(const Waiter* waiter) const override {
     return waiter_.has_value() && waiter == &*waiter_;
@@ -135,8 +137,8 @@ class Deadline : public SelectCase, public TimerNode {
 template <class Handler>
 class TimeoutCase final : public Deadline {
  public:
-  TimeoutCase(base::Duration duration, Handler handler)
-      : Deadline(duration), handler_(std::move(handler)) {}
+  TimeoutCase(base::Duration duration, Handler handler, base::SourceSite site)
+      : Deadline(duration, site), handler_(std::move(handler)) {}
   void finish() override { handler_(); }
 
  private:
@@ -144,28 +146,33 @@ class TimeoutCase final : public Deadline {
 };
 
 template <class T, std::invocable<std::optional<T>> Handler>
-auto receive(Channel<T>* channel, Handler handler) {
-  return ReceiveCase<T, Handler>(channel, std::move(handler));
+auto receive(Channel<T>* channel, Handler handler,
+             base::SourceSite site = base::SourceSite::current()) {
+  return ReceiveCase<T, Handler>(channel, std::move(handler), site);
 }
 template <class T, std::invocable<std::optional<T>> Handler>
-auto receive(Channel<T>& channel, Handler handler) {
-  return ReceiveCase<T, Handler>(&channel, std::move(handler));
+auto receive(Channel<T>& channel, Handler handler,
+             base::SourceSite site = base::SourceSite::current()) {
+  return ReceiveCase<T, Handler>(&channel, std::move(handler), site);
 }
 template <class T, std::invocable Handler>
-auto send(Channel<T>* channel, std::type_identity_t<T> value, Handler handler) {
-  return SendCase<T, Handler>(channel, std::move(value), std::move(handler));
+auto send(Channel<T>* channel, std::type_identity_t<T> value, Handler handler,
+          base::SourceSite site = base::SourceSite::current()) {
+  return SendCase<T, Handler>(channel, std::move(value), std::move(handler), site);
 }
 template <class T, std::invocable Handler>
-auto send(Channel<T>& channel, std::type_identity_t<T> value, Handler handler) {
-  return SendCase<T, Handler>(&channel, std::move(value), std::move(handler));
+auto send(Channel<T>& channel, std::type_identity_t<T> value, Handler handler,
+          base::SourceSite site = base::SourceSite::current()) {
+  return SendCase<T, Handler>(&channel, std::move(value), std::move(handler), site);
 }
 template <std::invocable Handler>
 auto otherwise(Handler handler) {
   return OtherwiseCase<Handler>(std::move(handler));
 }
 template <std::invocable Handler>
-auto timeout(base::Duration duration, Handler handler) {
-  return TimeoutCase<Handler>(duration, std::move(handler));
+auto timeout(base::Duration duration, Handler handler,
+             base::SourceSite site = base::SourceSite::current()) {
+  return TimeoutCase<Handler>(duration, std::move(handler), site);
 }
 
 // `cases` has room for `count`. Answers the one that happened; `otherwise` and `deadline` may be

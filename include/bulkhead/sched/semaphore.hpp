@@ -21,7 +21,7 @@ class Semaphore {
 
   // A negative count, one beyond the size (it would wait for ever), and a release of more than is
   // out are programmer's errors. 0 is allowed, and waits behind those who wait.
-  void acquire(std::int64_t count = 1);
+  void acquire(std::int64_t count = 1, base::SourceSite site = base::SourceSite::current());
   // Never blocks. Fails while anybody waits.
   bool try_acquire(std::int64_t count = 1);
   void release(std::int64_t count = 1);

@@ -28,14 +28,29 @@ enum class ParkReason : std::uint8_t {
   kRWMutexWrite,  // RWMutex::lock
   kOnce,          // Once::call: another runs the function
   kCond,
-  kSemaphore,  // Semaphore::acquire, and ErrGroup::go at its limit
+  kSemaphore,  // Semaphore::acquire
   kJoin,
+  kErrGroup,       // ErrGroup::go at its limit, ErrGroup::wait
+  kNilSend,        // through an end of no channel: for ever
+  kNilReceive,     // likewise
+  kSelectNothing,  // select without a case that could happen: for ever
+};
+
+// What a goroutine waits for, and where; for dumps.
+struct Wait {
+  // NOLINTNEXTLINE(google-explicit-constructor)
+  constexpr Wait(ParkReason why, const void* what = nullptr, base::SourceSite where = {})
+      : reason(why), object(what), site(where) {}
+  ParkReason reason;
+  const void* object;     // the primitive; nullptr: none
+  base::SourceSite site;  // of the operation
 };
 
 class Scheduler;
 class ThreadHost;
 struct SchedulerImpl;
 struct Fiber;
+struct Particulars;
 
 // A goroutine, from go() until its body has returned: two cache lines of a slab that stays mapped
 // as long as its scheduler lives, so that dumps may look at any time.
@@ -43,23 +58,27 @@ struct alignas(64) Task {
   enum State : std::uint8_t { kFree, kRunnable, kRunning, kParked, kSleeping };
   static constexpr std::size_t kClosureBytes = 64;
 
-  Task* next = nullptr;    // in a free list or in the injector
-  Fiber* fiber = nullptr;  // its stack, from its first run on
+  Task* next = nullptr;                // in a free list or in the injector
+  std::atomic<Fiber*> fiber{nullptr};  // its stack, from its first run on
   SchedulerImpl* scheduler = nullptr;
   // Runs what is in `closure`, or only destroys it.
   void (*body)(Task& task, bool run) = nullptr;
   // Atomic, relaxed, because dumps read them at any time; nothing else hangs on them.
   std::atomic<Tag> tag{kNoTag};
   std::atomic<std::uint64_t> id{0};
-  std::atomic<std::uint32_t> status{0};  // State | ParkReason << 8
+  std::atomic<std::uint16_t> status{0};  // State | ParkReason << 8
   bool has_children = false;             // it has started others; its own business
   std::atomic<bool> outside{false};      // see ExternalWait
-  std::atomic<std::uint16_t> line{0};    // of the go() that started it, in
-  std::atomic<const char*> file{nullptr};
+  std::atomic<std::uint16_t> line{0};    // of the go() that started it
+  bool pinned = false;                   // fixed before it is launched, like the next two
+  std::atomic<bool> is_particular{false};
+  std::atomic<const void*> origin{nullptr};  // Particulars if it is, else the file of that go()
   alignas(16) std::byte closure[kClosureBytes];
 
   void set_status(State state, ParkReason reason = ParkReason::kNone) {
-    status.store(state | static_cast<std::uint32_t>(reason) << 8, std::memory_order_relaxed);
+    // release pairs with the acquire of a dump: what it waits for is written down before.
+    status.store(static_cast<std::uint16_t>(state | static_cast<unsigned>(reason) << 8),
+                 std::memory_order_release);
   }
 };
 static_assert(sizeof(Task) == 128);
@@ -135,8 +154,11 @@ inline void count_operation() {
     end_slice();
 }
 
+struct GoOptions;
+
 // For go(): a task with room for a closure, then made runnable. Only where current_task() is one.
 Task& begin_task(base::SourceSite site);
+Task& begin_task(GoOptions&& options, base::SourceSite site);
 void launch_task(Task& task);
 
 }  // namespace bulkhead::sched

@@ -34,7 +34,7 @@ class WaitGroup {
       reached_zero(after);
   }
   void done() { add(-1); }
-  void wait();
+  void wait(base::SourceSite site = base::SourceSite::current());
 
  private:
   // The count in the upper half, those who wait in the lower one.

@@ -5,7 +5,8 @@
 //   if (ready) { lock_.unlock(); return; }
 //   Waiter waiter;                                // who calls
 //   waiters_.push_back(waiter);
-//   waiter.park(lock_, ParkReason::kWaitGroup);   // releases lock_ once the caller can be woken
+//   waiter.park(lock_, {ParkReason::kWaitGroup, this, site});  // releases lock_, once the caller
+//                                                              // can be woken
 //
 // The waker takes the waiter off the list under the same lock, releases the lock, then calls
 // wake() once. From that call on the waiter may be gone: read its link before.
@@ -52,22 +53,24 @@ class Waiter {
 
   // Blocks the one who constructed the waiter, until wake(). `lock` is held by the caller and is
   // released when a wake() can no longer be missed; it is not taken again.
-  void park(Lock& lock, ParkReason reason) BULKHEAD_RELEASE(lock);
-  void park(BiasedLock& lock, ParkReason reason) BULKHEAD_RELEASE(lock);
+  void park(Lock& lock, const Wait& wait) BULKHEAD_RELEASE(lock);
+  void park(BiasedLock& lock, const Wait& wait) BULKHEAD_RELEASE(lock);
   // The same with any way to release what the caller holds: `release(object)` is called once,
   // perhaps on another stack, when a wake() can no longer be missed. A plain thread waits until
   // `deadline` at most: false, when nobody has woken it by then.
-  bool park(void (*release)(void* object), void* object, ParkReason reason,
+  bool park(void (*release)(void* object), void* object, const Wait& wait,
             base::TimePoint deadline = base::TimePoint::max());
 
   // From any thread or goroutine, once for each park.
   void wake();
 
+  Task* task() const { return task_; }  // nullptr: a plain thread waits
+
  private:
   friend class WaiterList;
 
   template <class AnyLock>
-  void park_with(AnyLock& lock, ParkReason reason);
+  void park_with(AnyLock& lock, const Wait& wait);
 
   static ThreadParker* this_thread_parker();
 

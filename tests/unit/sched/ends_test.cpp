@@ -81,15 +81,16 @@ TEST_F(EndsDeathTest, OfNoChannelTheyWaitForEver) {
       return task.state == Task::kParked && task.reason == reason;
     });
   };
-  EXPECT_EXIT(run(1,
-                  [&] {
-                    go([] { Sender<int>().send(1); });
-                    go([] { Receiver<int>().receive(); });
-                    while (!parked(ParkReason::kSend) || !parked(ParkReason::kReceive)) yield();
-                    for (int i = 0; i < 100; ++i) yield();
-                    ::_exit(parked(ParkReason::kSend) && parked(ParkReason::kReceive) ? 0 : 1);
-                  }),
-              testing::ExitedWithCode(0), "");
+  EXPECT_EXIT(
+      run(1,
+          [&] {
+            go([] { Sender<int>().send(1); });
+            go([] { Receiver<int>().receive(); });
+            while (!parked(ParkReason::kNilSend) || !parked(ParkReason::kNilReceive)) yield();
+            for (int i = 0; i < 100; ++i) yield();
+            ::_exit(parked(ParkReason::kNilSend) && parked(ParkReason::kNilReceive) ? 0 : 1);
+          }),
+      testing::ExitedWithCode(0), "");
 }
 
 TEST_F(EndsDeathTest, ClosingASenderOfNoChannelEndsTheProcess) {

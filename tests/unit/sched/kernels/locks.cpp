@@ -299,7 +299,7 @@ std::vector<Kernel> lock_kernels() {
       BULKHEAD_KERNEL("locks", unit_kept_on_error, kDeadlock, "parked, semaphore"),
       BULKHEAD_KERNEL("locks", unit_released_in_vain, kAborted,
                       "units are released of a semaphore"),
-      BULKHEAD_KERNEL("locks", group_at_its_limit, kDeadlock, "parked, semaphore"),
+      BULKHEAD_KERNEL("locks", group_at_its_limit, kDeadlock, "parked, errgroup"),
   };
 }
 

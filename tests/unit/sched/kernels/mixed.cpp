@@ -276,7 +276,7 @@ std::vector<Kernel> mixed_kernels() {
       BULKHEAD_KERNEL("mixed", unit_over_send, kDeadlock, "parked, semaphore"),
       BULKHEAD_KERNEL("mixed", waits_before_reading, kDeadlock, "parked, channel send"),
       BULKHEAD_KERNEL("mixed", errors_beyond_the_buffer, kDeadlock, "parked, channel send"),
-      BULKHEAD_KERNEL("mixed", lock_over_full_group, kDeadlock, "parked, semaphore"),
+      BULKHEAD_KERNEL("mixed", lock_over_full_group, kDeadlock, "parked, errgroup"),
   };
 }
 

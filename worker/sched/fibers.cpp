@@ -1,0 +1,123 @@
+// Where stacks with a fiber on them come from, and go to: each processor keeps some, the scheduler
+// has the others, and what is not needed for a while is given back to the system.
+#include <algorithm>
+#include <bit>
+#include <new>
+#include <utility>
+
+#include "sched/processor.hpp"
+
+namespace bulkhead::sched {
+namespace {
+constexpr std::uint32_t kFiberCache = 64;  // of a processor
+constexpr std::size_t kKept = 64;          // by the scheduler, however long they are not needed
+constexpr std::size_t kTrimmedAtOnce = 64;
+}  // namespace
+
+Fiber& SchedulerImpl::take_fiber(Processor& processor, Task& task) {
+  if (task.is_particular.load(std::memory_order_relaxed)) {
+    const auto* const more =
+        static_cast<const Particulars*>(task.origin.load(std::memory_order_relaxed));
+    if (more->stack_bytes != 0) return make_fiber(pool_for(more->stack_bytes));
+  }
+  if (Fiber* const fiber = processor.fibers) {
+    processor.fibers = fiber->next;
+    --processor.fiber_count;
+    return *fiber;
+  }
+  {
+    LockGuard guard(fibers_lock);
+    if (Fiber* const fiber = fibers) {
+      fibers = fiber->next;
+      least_spare_fibers = std::min(least_spare_fibers, --spare_fibers);
+      return *fiber;
+    }
+  }
+  return make_fiber(stacks);
+}
+
+// Its first page is touched here.
+Fiber& SchedulerImpl::make_fiber(StackPool& pool) {
+  const Stack stack = pool.acquire();
+  // Coloured: the tops of all stacks would otherwise fall into the same sets of the caches.
+  const std::uint64_t colour = colours.fetch_add(1, std::memory_order_relaxed) % 16;
+  constexpr std::size_t kRecordBytes = (sizeof(Fiber) + 63) / 64 * 64;
+  std::byte* const top = stack.high - colour * 64 - kRecordBytes;
+  auto* const fiber = new (top) Fiber;
+  fiber->stack = stack;
+  fiber->pool = &pool == &stacks ? nullptr : &pool;
+  fiber->stack_info = {.low = stack.usable_low(),
+                       .bytes = static_cast<std::size_t>(top - stack.usable_low()),
+                       .fake_frames = nullptr};
+  fiber->saved = make_context<&fiber_entry>(top, fiber->stack_info.bytes);
+  fiber->sanitizer_fiber = sanitizer::create_fiber();
+  return *fiber;
+}
+
+// Sizes are powers of two, so that there are few pools.
+StackPool& SchedulerImpl::pool_for(std::size_t stack_bytes) {
+  const std::size_t bytes = std::bit_ceil(stack_bytes) * sanitizer::kStackFactor;
+  LockGuard guard(fibers_lock);
+  std::unique_ptr<StackPool>& pool = other_stacks[bytes];
+  if (pool == nullptr) pool = std::make_unique<StackPool>(bytes, probe_stack_guard());
+  return *pool;
+}
+
+void SchedulerImpl::release_fiber(Processor& processor, Fiber& fiber) {
+  if (fiber.pool != nullptr) return end_fiber(fiber, StackPool::Pages::kGiveBack);
+  if (processor.fiber_count < kFiberCache) {
+    fiber.next = std::exchange(processor.fibers, &fiber);
+    ++processor.fiber_count;
+    return;
+  }
+  LockGuard guard(fibers_lock);
+  fiber.next = std::exchange(fibers, &fiber);
+  ++spare_fibers;
+}
+
+void SchedulerImpl::end_fiber(Fiber& fiber, StackPool::Pages pages) {
+  if (fiber.sanitizer_fiber != nullptr) sanitizer::destroy_fiber(fiber.sanitizer_fiber);
+  StackPool& pool = fiber.pool != nullptr ? *fiber.pool : stacks;
+  pool.release(fiber.stack, pages);  // the fiber lies on it
+}
+
+// As many as have lain there unused since the last call. A few at a time: others want the lock.
+void SchedulerImpl::trim_fibers() {
+  std::size_t left = 0;
+  {
+    LockGuard guard(fibers_lock);
+    left = least_spare_fibers - std::min(least_spare_fibers, kKept);
+  }
+  while (left > 0) {
+    Fiber* taken = nullptr;
+    {
+      LockGuard guard(fibers_lock);
+      for (std::size_t i = 0; i < kTrimmedAtOnce && left > 0 && fibers != nullptr; ++i, --left) {
+        Fiber* const fiber = std::exchange(fibers, fibers->next);
+        --spare_fibers;
+        fiber->next = std::exchange(taken, fiber);
+      }
+      if (taken == nullptr) left = 0;
+    }
+    while (Fiber* const fiber = taken) {
+      taken = fiber->next;
+      end_fiber(*fiber, StackPool::Pages::kGiveBack);
+    }
+  }
+  LockGuard guard(fibers_lock);
+  least_spare_fibers = spare_fibers;
+}
+
+void SchedulerImpl::end_all_fibers() {
+  const auto end_list = [this](Fiber* first) {
+    while (Fiber* const fiber = first) {
+      first = fiber->next;
+      end_fiber(*fiber, StackPool::Pages::kKeep);
+    }
+  };
+  for (const auto& processor : processors) end_list(processor->fibers);
+  LockGuard guard(fibers_lock);
+  end_list(std::exchange(fibers, nullptr));
+}
+
+}  // namespace bulkhead::sched

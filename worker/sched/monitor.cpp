@@ -1,0 +1,325 @@
+// Every 10 ms, as long as anything runs, it looks whether each processor has come to a decision
+// since. One that has not runs a goroutine that computes, and what waits there waits for it:
+// - after 10 ms the goroutine is overdue, and yields at its next checkpoint();
+// - after 100 ms it is a hog: it is told, with its frames, once for each place that starts such
+//   ones, and another processor is lent, which runs the others until the hog comes to a point.
+// A goroutine that keeps nobody waiting may compute for as long as it likes.
+//
+// A scheduler with one processor pays for no atomic operations, because nobody else takes part. So
+// before a second one does, the first must be told, at a moment when it is in a goroutine's own
+// code: the signal handler that collects the frames does that, on its thread. Both then share one
+// core, so that lending makes nothing parallel that was not.
+//
+// It also keeps the coarse clock, gives back what memory is not needed for half a second, and looks
+// once a second for goroutines that wait for one another's mutexes. While nothing runs it sleeps,
+// longer and longer, in the end until a processor wakes it.
+#include "sched/monitor.hpp"
+
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bulkhead/base/check.hpp>
+#include <bulkhead/base/frames.hpp>
+#include <cerrno>
+#include <string>
+
+#include "sched/processor.hpp"
+
+namespace bulkhead::sched {
+namespace {
+
+constexpr std::int64_t kMillisecond = 1'000'000;
+constexpr std::int64_t kPeriod = 10 * kMillisecond;
+constexpr std::int64_t kLongestPeriod = 250 * kMillisecond;
+constexpr std::int64_t kOverdue = 10 * kMillisecond;
+constexpr std::int64_t kHog = 100 * kMillisecond;
+constexpr std::int64_t kTrimPeriod = 500 * kMillisecond;
+constexpr std::int64_t kCirclePeriod = 1'000 * kMillisecond;
+constexpr int kQuietLooks = 12;  // of growing periods, some 2 s, until it sleeps for good
+
+// Ignored unless somebody asks for it, and Go's choice for the same purpose.
+constexpr int kSignal = SIGURG;
+
+// On the processor's thread, perhaps amid anything: async-signal-safe.
+void on_signal(int, siginfo_t*, void* context) {
+  const int saved_errno = errno;
+  auto* const processor = static_cast<Processor*>(this_processor());
+  if (processor != nullptr && !processor->probe.answered.load(std::memory_order_relaxed)) {
+    Probe& probe = processor->probe;
+    const Task* const task = processor->current;
+    probe.in_goroutine = task != nullptr && !processor->inside.load(std::memory_order_relaxed);
+    probe.task = task != nullptr ? task->id.load(std::memory_order_relaxed) : 0;
+    probe.tick = processor->tick.load(std::memory_order_relaxed);
+    probe.cpu = ::sched_getcpu();
+    probe.frame_count = 0;
+    if (probe.in_goroutine) {
+      SchedulerImpl& scheduler = processor->scheduler;
+      scheduler.unshare.store(false, std::memory_order_relaxed);
+      scheduler.shared.store(true, std::memory_order_relaxed);
+      const StackBounds stack = current_stack();
+      const base::FrameStart start = base::frame_start(context);
+      probe.frame_count = base::walk_frames(start, stack.low + stack.guard_bytes, stack.high,
+                                            probe.frames.data(), Probe::kFrames);
+    }
+    // release pairs with the acquire in on_hog(): also all that the thread has done before.
+    probe.answered.store(true, std::memory_order_release);
+  }
+  errno = saved_errno;
+}
+
+// False: the program uses the signal for something else.
+bool catch_signal() {
+  static const bool ours = [] {
+    struct sigaction old {};
+    if (::sigaction(kSignal, nullptr, &old) != 0) return false;
+    if ((old.sa_flags & SA_SIGINFO) != 0 ||
+        (old.sa_handler != SIG_DFL && old.sa_handler != SIG_IGN))
+      return false;
+    struct sigaction action {};
+    action.sa_sigaction = &on_signal;
+    action.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
+    ::sigemptyset(&action.sa_mask);
+    return ::sigaction(kSignal, &action, nullptr) == 0;
+  }();
+  return ours;
+}
+
+}  // namespace
+
+Monitor::Monitor(SchedulerImpl& scheduler)
+    : scheduler_(scheduler),
+      watched_(scheduler.processors.size()),
+      loans_(scheduler.options.processors),
+      next_trim_ns_(base::monotonic_ns() + kTrimPeriod),
+      next_circles_ns_(base::monotonic_ns() + kCirclePeriod) {
+  catch_signal();
+  scheduler.monitor = this;
+  thread_ = std::thread([this] {
+    ::pthread_setname_np(::pthread_self(), "monitor");
+    loop();
+  });
+}
+
+Monitor::~Monitor() {
+  stop_.store(true, std::memory_order_release);
+  wake();
+  thread_.join();
+  for (Loan& loan : loans_)
+    if (loan.processor != nullptr) end(loan, base::monotonic_ns());
+  scheduler_.monitor = nullptr;
+}
+
+void Monitor::loop() {
+  std::int64_t period = kPeriod;
+  int quiet = 0;
+  while (!stop_.load(std::memory_order_acquire)) {
+    wait(quiet > kQuietLooks ? -1 : period);
+    const std::int64_t now = base::monotonic_ns();
+    scheduler_.coarse_ns.store(now, std::memory_order_relaxed);
+    const bool active = look(now);
+    quiet = active ? 0 : quiet + 1;
+    period = active ? kPeriod : std::min(2 * period, kLongestPeriod);
+    collect(now);
+    if (now >= next_trim_ns_) {
+      scheduler_.trim();
+      next_trim_ns_ = base::monotonic_ns() + kTrimPeriod;
+    }
+    if (now >= next_circles_ns_) {
+      look_for_circles();
+      next_circles_ns_ = base::monotonic_ns() + kCirclePeriod;
+    }
+  }
+}
+
+// A processor that wakes says so, and then looks whether we doze; we say that we doze, and then
+// look whether all are asleep still: a fence between the two on both sides.
+void Monitor::wait(std::int64_t nanoseconds) {
+  const bool dozes = nanoseconds != kPeriod;
+  if (dozes) {
+    futex_.store(0, std::memory_order_relaxed);
+    dozes_.store(true, std::memory_order_relaxed);
+    full_fence();
+    const bool all_asleep = std::all_of(
+        scheduler_.processors.begin(), scheduler_.processors.end(), [](const auto& processor) {
+          return processor->asleep.load(std::memory_order_relaxed) ||
+                 processor->thread.load(std::memory_order_relaxed) == 0;
+        });
+    if (!all_asleep && nanoseconds < 0) nanoseconds = kLongestPeriod;
+  }
+  timespec duration{};
+  if (nanoseconds >= 0) {
+    duration.tv_sec = static_cast<time_t>(nanoseconds / 1'000'000'000);
+    duration.tv_nsec = static_cast<long>(nanoseconds % 1'000'000'000);
+  }
+  if (!stop_.load(std::memory_order_acquire))
+    ::syscall(SYS_futex, &futex_, FUTEX_WAIT_PRIVATE, 0, nanoseconds < 0 ? nullptr : &duration,
+              nullptr, 0);
+  dozes_.store(false, std::memory_order_relaxed);
+}
+
+void Monitor::wake() {
+  futex_.store(1, std::memory_order_release);
+  ::syscall(SYS_futex, &futex_, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
+}
+
+bool Monitor::look(std::int64_t now) {
+  bool active = false;
+  for (std::size_t i = 0; i < watched_.size(); ++i) {
+    Processor& processor = *scheduler_.processors[i];
+    Watched& watched = watched_[i];
+    const std::uint32_t tick = processor.tick.load(std::memory_order_relaxed);
+    const bool runs = processor.thread.load(std::memory_order_acquire) != 0 &&
+                      !processor.asleep.load(std::memory_order_relaxed);
+    active = active || runs || tick != watched.tick;
+    if (!runs || tick != watched.tick) {
+      call_back(watched);
+      watched.tick = tick;
+      watched.since_ns = now;
+      watched.asked = watched.told = false;
+      continue;
+    }
+    const std::int64_t ran = now - watched.since_ns;
+    if (ran < kOverdue || !is_kept_waiting(processor, now)) continue;
+    processor.overdue.store(true, std::memory_order_relaxed);
+    if (ran >= kHog && watched.lent == nullptr) on_hog(processor, watched, now);
+  }
+  return active;
+}
+
+// Whether anything could run, if only somebody ran it.
+bool Monitor::is_kept_waiting(const Processor& processor, std::int64_t now) const {
+  return processor.next.load(std::memory_order_relaxed) != nullptr || scheduler_.any_work() ||
+         scheduler_.timers.earliest() < now;
+}
+
+// Asked at one look, answered by the next one: its thread may not run at this moment.
+void Monitor::on_hog(Processor& processor, Watched& watched, std::int64_t now) {
+  Probe& probe = processor.probe;
+  const int thread = processor.thread.load(std::memory_order_acquire);
+  if (!watched.asked) {
+    probe.answered.store(false, std::memory_order_relaxed);
+    watched.asked = true;
+    if (catch_signal()) ::syscall(SYS_tgkill, ::getpid(), thread, kSignal);
+    return;
+  }
+  // With more than one processor another may be lent without it.
+  const bool answered = probe.answered.load(std::memory_order_acquire);
+  if (!answered && scheduler_.options.processors == 1) return;
+  if (answered && (!probe.in_goroutine || probe.tick != watched.tick)) {
+    watched.asked = false;  // it was in the scheduler just then
+    return;
+  }
+  lend(watched, answered ? probe.cpu : -1, thread);
+  if (!watched.told && answered) tell(processor, watched, now);
+  watched.told = true;
+}
+
+void Monitor::tell(const Processor& processor, const Watched& watched, std::int64_t now) {
+  scheduler_.hogs.fetch_add(1, std::memory_order_relaxed);
+  if (!scheduler_.options.on_hog) return;
+  const Probe& probe = processor.probe;
+  for (TaskInfo& info : scheduler_.tasks()) {
+    if (info.id != probe.task) continue;
+    if (!told_sites_.emplace(info.site.file, info.site.line).second) return;
+    const auto begin = probe.frames.begin();
+    scheduler_.options.on_hog({.task = std::move(info),
+                               .ran = base::Duration(now - watched.since_ns),
+                               .frames = {begin, begin + probe.frame_count}});
+    return;
+  }
+}
+
+// On `cpu`, where the hog's thread is kept, too, when there is but one processor.
+void Monitor::lend(Watched& watched, int cpu, int hog_thread) {
+  const auto loan = std::find_if(loans_.begin(), loans_.end(),
+                                 [](const Loan& one) { return one.processor == nullptr; });
+  if (loan == loans_.end()) return;
+  const std::size_t place = static_cast<std::size_t>(loan - loans_.begin());
+  Processor& processor = *scheduler_.processors[scheduler_.options.processors + place];
+  loan->processor = watched.lent = &processor;
+  loan->since_ns = base::monotonic_ns();
+  loan->over.store(false, std::memory_order_relaxed);
+  cpu_set_t core;
+  CPU_ZERO(&core);
+  const bool one_core = scheduler_.options.processors == 1 && cpu >= 0 && cpu < CPU_SETSIZE;
+  if (one_core) {
+    cpu_set_t before;
+    CPU_ZERO(&before);
+    CPU_SET(static_cast<unsigned>(cpu), &core);
+    if (::sched_getaffinity(hog_thread, sizeof before, &before) == 0 &&
+        ::sched_setaffinity(hog_thread, sizeof core, &core) == 0) {
+      loan->restrained = hog_thread;
+      const auto* const bytes = reinterpret_cast<const char*>(&before);
+      loan->affinity.assign(bytes, bytes + sizeof before);
+    }
+  }
+  processor.retiring.store(false, std::memory_order_relaxed);
+  {
+    LockGuard guard(scheduler_.idle_lock);
+    ++scheduler_.active;
+  }
+  loan->thread = std::thread([this, &processor, loan, one_core, core] {
+    ::pthread_setname_np(::pthread_self(), "processor-lent");
+    if (one_core) ::sched_setaffinity(0, sizeof core, &core);
+    scheduler_.processor_loop(processor);
+    scheduler_.retire(processor);
+    loan->over.store(true, std::memory_order_release);  // pairs with the acquire in collect()
+  });
+}
+
+// The hog has come to a point.
+void Monitor::call_back(Watched& watched) {
+  if (watched.lent == nullptr) return;
+  watched.lent->retiring.store(true, std::memory_order_relaxed);
+  full_fence();  // idle.cpp, rule 1
+  if (watched.lent->asleep.load(std::memory_order_relaxed))
+    scheduler_.wake_processor(*watched.lent);
+  watched.lent = nullptr;
+}
+
+// Those that have been called back, and have ended.
+void Monitor::collect(std::int64_t now) {
+  bool lent = false;
+  bool ended = false;
+  for (Loan& loan : loans_) {
+    if (loan.processor == nullptr) continue;
+    if (!loan.over.load(std::memory_order_acquire)) {
+      lent = true;
+      continue;
+    }
+    end(loan, now);
+    ended = true;
+  }
+  // release pairs with the acquire in pick_due(): what the lent one has done is done.
+  if (ended && !lent && scheduler_.options.processors == 1)
+    scheduler_.unshare.store(true, std::memory_order_release);
+}
+
+void Monitor::end(Loan& loan, std::int64_t now) {
+  loan.thread.join();
+  scheduler_.lent_ns.fetch_add(now - loan.since_ns, std::memory_order_relaxed);
+  if (loan.restrained != 0)
+    ::sched_setaffinity(loan.restrained, loan.affinity.size(),
+                        reinterpret_cast<const cpu_set_t*>(loan.affinity.data()));
+  loan.restrained = 0;
+  loan.processor = nullptr;
+}
+
+void Monitor::look_for_circles() {
+  if (!scheduler_.options.on_circle) return;
+  std::vector<TaskInfo> waiting;
+  for (TaskInfo& info : scheduler_.tasks())
+    if (info.reason == ParkReason::kMutex) waiting.push_back(std::move(info));
+  const std::string circles = describe_circles(waiting);
+  if (!circles.empty() && told_circles_.insert(circles).second)
+    scheduler_.options.on_circle(circles);
+}
+
+}  // namespace bulkhead::sched
