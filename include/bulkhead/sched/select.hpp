@@ -187,7 +187,7 @@ void select(Cases&&... cases) {
   std::size_t count = 0;
   SelectCase* otherwise = nullptr;
   Deadline* deadline = nullptr;
-  const auto sort_in = [&]<class Case>(Case& one) {
+  [[maybe_unused]] const auto sort_in = [&]<class Case>(Case& one) {
     if constexpr (std::is_base_of_v<Deadline, Case>) {
       BULKHEAD_CHECK(deadline == nullptr, "a select has two timeouts");
       deadline = &one;
