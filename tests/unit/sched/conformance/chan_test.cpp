@@ -1,11 +1,14 @@
 // What Go's tests of channels assert (test/chan and neighbours), each under its name there, in our
-// own words. Those that need select are not here.
+// own words. Those of closed channels and of select have files of their own.
 #include <array>
 #include <atomic>
 #include <bulkhead/sched/ends.hpp>
+#include <bulkhead/sched/select.hpp>
 #include <bulkhead/sched/wait_group.hpp>
 #include <deque>
+#include <limits>
 #include <memory>
+#include <queue>
 #include <string>
 #include <variant>
 
@@ -16,6 +19,7 @@ namespace {
 
 using GoChan = EverywhereTest;
 using GoChanDeathTest = SchedTest;
+const auto kNothing = [](auto&&...) {};
 
 // fifo: values keep their order, in a buffer and through a line of goroutines that each take one.
 TEST_P(GoChan, Fifo) {
@@ -75,6 +79,109 @@ TEST_P(GoChan, Sieve1) {
       Channel<int>& out = stages.emplace_back();
       go([&, prime] { filter(in, out, *prime); });
     }
+  });
+  EXPECT_EQ(primes, (std::vector{2,  3,  5,  7,  11, 13, 17, 19, 23, 29, 31, 37, 41,
+                                 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97}));
+}
+
+// Sends and receives that whoever closes `stop` ends, by an exception.
+struct Stopped {};
+class Stoppable {
+ public:
+  explicit Stoppable(Channel<int>& stop) : stop_(stop) {}
+  void send(Channel<int>& to, int value) const {
+    select(sched::send(to, value, kNothing), receive(stop_, throw_stopped));
+  }
+  int receive_from(Channel<int>& from) const {
+    int got = 0;
+    select(receive(from, [&](std::optional<int> value) { got = value.value(); }),
+           receive(stop_, throw_stopped));
+    return got;
+  }
+  // Takes whatever comes and hands it on in order, without making the sender wait.
+  void queue(Channel<int>& from, Channel<int>& to) const {
+    for (std::deque<int> kept;;)
+      select(receive(from, [&](std::optional<int> value) { kept.push_back(value.value()); }),
+             sched::send(kept.empty() ? nullptr : &to, kept.empty() ? 0 : kept.front(),
+                         [&] { kept.pop_front(); }),
+             receive(stop_, throw_stopped));
+  }
+  // As a goroutine; `ended` counts.
+  template <class Body>
+  static void start(WaitGroup& ended, Body body) {
+    ended.add();
+    go([&ended, body = std::move(body)]() mutable {
+      try {
+        body();
+      } catch (const Stopped&) {
+      }
+      ended.done();
+    });
+  }
+
+ private:
+  static void throw_stopped(std::optional<int>) { throw Stopped(); }
+
+  Channel<int>& stop_;
+};
+
+// Of sieve2: a stream of multiples and the next one of them.
+struct Multiples {
+  int head;
+  std::shared_ptr<Channel<int>> rest;
+  bool operator<(const Multiples& other) const { return head > other.head; }  // least on top
+};
+
+// sieve2: the odd numbers without the multiples of the primes so far, merged by a heap; the primes
+// are fed back.
+TEST_P(GoChan, Sieve2) {
+  std::vector<int> primes;
+  run([&] {
+    Channel<int> stop, out(10), composites(50), feedback(10), proxy(10), odd(50);
+    const Stoppable stoppable(stop);
+    WaitGroup ended;
+    const auto count = [&](Channel<int>& to, int from, int step) {
+      for (int n = from;; n += step) stoppable.send(to, n);
+    };
+    const auto merge = [&] {
+      std::priority_queue<Multiples> heap;
+      const auto add = [&](int prime) {
+        auto rest = std::make_shared<Channel<int>>(10);
+        Stoppable::start(ended, [&, rest, prime] { count(*rest, prime * prime, 2 * prime); });
+        heap.push({stoppable.receive_from(*rest), rest});
+      };
+      add(3);
+      for (int next = 5;;) {  // a prime whose multiples are not merged yet
+        const Multiples least = heap.top();
+        if (least.head >= next * next) {
+          add(next);
+          next = stoppable.receive_from(feedback);
+          continue;
+        }
+        heap.pop();
+        if (heap.empty() || heap.top().head != least.head) stoppable.send(composites, least.head);
+        heap.push({stoppable.receive_from(*least.rest), least.rest});
+      }
+    };
+    const auto sieve = [&] {
+      int candidate = stoppable.receive_from(odd);
+      for (;;) {
+        const int composite = stoppable.receive_from(composites);
+        for (; candidate < composite; candidate = stoppable.receive_from(odd)) {
+          if (candidate > 5) stoppable.send(proxy, candidate);
+          stoppable.send(out, candidate);
+        }
+        if (candidate == composite) candidate = stoppable.receive_from(odd);
+      }
+    };
+    Stoppable::start(ended, [&] { count(odd, 5, 2); });
+    Stoppable::start(ended, [&] { stoppable.queue(proxy, feedback); });
+    Stoppable::start(ended, merge);
+    Stoppable::start(ended, sieve);
+    primes = {2, 3};
+    while (primes.back() < 97) primes.push_back(out.receive().value());
+    stop.close();
+    ended.wait();
   });
   EXPECT_EQ(primes, (std::vector{2,  3,  5,  7,  11, 13, 17, 19, 23, 29, 31, 37, 41,
                                  43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97}));
@@ -154,56 +261,6 @@ TEST_P(GoChan, KenChan1) {
   for (const std::atomic<int>& count : got) EXPECT_EQ(count, 1);
 }
 
-// closedchan: what was buffered, then nothing for ever; whoever waits is told.
-TEST_P(GoChan, Closedchan) {
-  run([&] {
-    for (std::size_t capacity : {0u, 1u, 2u}) {
-      Channel<int> channel(capacity);
-      for (std::size_t i = 0; i < capacity; ++i) channel.send(7);
-      channel.close();
-      for (std::size_t i = 0; i < capacity; ++i) EXPECT_EQ(channel.receive(), 7);
-      for (int i = 0; i < 3; ++i) {
-        EXPECT_EQ(channel.receive(), std::nullopt);
-        EXPECT_EQ(channel.try_receive(), std::nullopt);
-      }
-      for (int value : Receiver(channel)) ADD_FAILURE() << value;
-    }
-    // A value that a constructor makes of nothing is not taken for the end.
-    Channel<int> zero(1);
-    zero.send(0);
-    zero.close();
-    EXPECT_EQ(zero.receive(), 0);
-    EXPECT_EQ(zero.receive(), std::nullopt);
-
-    Channel<int> waited;
-    WaitGroup told;
-    told.add(3);
-    for (int i = 0; i < 3; ++i)
-      go([&] {
-        EXPECT_EQ(waited.receive(), std::nullopt);
-        told.done();
-      });
-    await_parked(3, ParkReason::kReceive);
-    waited.close();
-    told.wait();
-  });
-}
-
-TEST_F(GoChanDeathTest, Closedchan) {
-  GTEST_FLAG_SET(death_test_style, "threadsafe");
-  for (std::size_t capacity : {0u, 1u}) {
-    const auto closed_then = [capacity](const std::function<void(Sender<int>)>& then) {
-      Channel<int> channel(capacity);
-      channel.close();
-      then(channel);
-    };
-    EXPECT_DEATH(closed_then([](Sender<int> out) { out.send(1); }), "sent on a closed channel");
-    EXPECT_DEATH(closed_then([](Sender<int> out) { out.try_send(1); }), "sent on a closed channel");
-    EXPECT_DEATH(closed_then([](Sender<int> out) { out.close(); }), "closed twice");
-  }
-  EXPECT_DEATH(Sender<int>().close(), "no channel is closed");
-}
-
 // chancap: length and capacity, also of none.
 TEST(GoChanCap, Chancap) {
   Channel<int> none(0), ten(10);
@@ -214,6 +271,15 @@ TEST(GoChanCap, Chancap) {
   EXPECT_EQ(ten.size(), 1u);
   EXPECT_EQ(Receiver<int>().capacity() + Receiver<int>().size(), 0u);
   EXPECT_EQ(Sender<int>().capacity() + Sender<int>().size(), 0u);
+}
+
+// makechan, chancap: no capacity that cannot be meant, a negative one above all.
+TEST_F(GoChanDeathTest, Makechan) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto make = [](long capacity) { Channel<int> made(static_cast<std::size_t>(capacity)); };
+  EXPECT_DEATH(make(-1), "a channel of capacity 18446744073709551615; at most");
+  EXPECT_DEATH(make(1L << 59), "a channel of capacity 576460752303423488; at most");
+  EXPECT_DEATH(make(std::numeric_limits<long>::max()), "a channel of capacity 9223372036854775807");
 }
 
 // perm: what an end may not do is refused by the compiler.
