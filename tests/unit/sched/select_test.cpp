@@ -1,7 +1,6 @@
 #include <bulkhead/sched/select.hpp>
 #include <bulkhead/sched/wait_group.hpp>
 #include <chrono>
-#include <cmath>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -107,58 +106,6 @@ TEST_P(SelectProcessorsTest, TimeoutEndsIt) {
              timeout(1ms, [&] { ADD_FAILURE(); }));
     }
     sleep_for(2ms);
-  });
-}
-
-// Go's TestSelectFairness.
-TEST_F(SelectTest, EachReadyCaseIsAsLikelyAsTheOthers) {
-  run(1, [] {
-    constexpr int kTrials = 10'000;
-    Channel<int> first(kTrials), second(kTrials);
-    for (int i = 0; i < kTrials; ++i) {
-      first.send(i);
-      second.send(i);
-    }
-    int firsts = 0;
-    for (int i = 0; i < kTrials; ++i)
-      select(receive(first, [&](std::optional<int>) { ++firsts; }),
-             receive(second, [](std::optional<int>) {}));
-    // 4.89 standard deviations: one failure in a million.
-    EXPECT_NEAR(firsts / double{kTrials}, 0.5, 4.89 / (2 * std::sqrt(kTrials)));
-  });
-}
-
-// Go's chan/doubleselect: a select must not do two of its cases.
-TEST_P(SelectProcessorsTest, NothingIsSentTwice) {
-  const int values = 100'000 / kScale;
-  run(GetParam(), [&] {
-    std::array<Channel<int>, 4> channels;
-    Channel<int> merged;
-    WaitGroup movers;
-    movers.add(4);
-    go([&] {
-      for (int i = 0; i < values; ++i)
-        select(send(channels[0], i, [] {}), send(channels[1], i, [] {}),
-               send(channels[2], i, [] {}), send(channels[3], i, [] {}));
-      for (auto& channel : channels) channel.close();
-    });
-    for (auto& channel : channels)
-      go([&] {
-        while (const auto value = channel.receive()) merged.send(*value);
-        movers.done();
-      });
-    go([&] {
-      movers.wait();
-      merged.close();
-    });
-    std::vector<bool> seen(static_cast<std::size_t>(values));
-    int count = 0;
-    while (const auto value = merged.receive()) {
-      ASSERT_FALSE(seen[static_cast<std::size_t>(*value)]) << *value;
-      seen[static_cast<std::size_t>(*value)] = true;
-      ++count;
-    }
-    EXPECT_EQ(count, values);
   });
 }
 

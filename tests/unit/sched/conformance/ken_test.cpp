@@ -146,7 +146,7 @@ TEST_P(GoKen, SelectsBothWays) {
     });
 }
 
-TEST_P(GoKen, AllTogether) {
+TEST_P(GoKen, EveryPairing) {
   for (const std::size_t capacity : kCapacities)
     run_lines(12, capacity, [&](const std::vector<Line*>& lines) {
       for (std::size_t i = 4; i < 8; ++i) send_on(*lines[i]);

@@ -184,7 +184,7 @@ TEST_P(GoProcCounted, TestNumGoroutine) {
   });
 }
 
-// Two that hand a token to and fro, and compute for long in between, beside two that compute
+// Two that hand a token back and forth, and compute for long in between, beside two that compute
 // little: neither pair keeps the other from its turn. Counted in turns, not in time.
 TEST_P(GoProc, TestPingPongHog) {
   run([this] {
