@@ -51,7 +51,7 @@ constexpr int kSignal = SIGURG;
 void on_signal(int, siginfo_t*, void* context) {
   const int saved_errno = errno;
   auto* const processor = static_cast<Processor*>(this_processor());
-  if (processor != nullptr && !processor->probe.answered.load(std::memory_order_relaxed)) {
+  if (processor != nullptr && !processor->probe.answered.load(std::memory_order_acquire)) {
     Probe& probe = processor->probe;
     const Task* const task = processor->current;
     probe.in_goroutine = task != nullptr && !processor->inside.load(std::memory_order_relaxed);
@@ -204,7 +204,8 @@ void Monitor::on_hog(Processor& processor, Watched& watched, std::int64_t now) {
   Probe& probe = processor.probe;
   const int thread = processor.thread.load(std::memory_order_acquire);
   if (!watched.asked) {
-    probe.answered.store(false, std::memory_order_relaxed);
+    // release pairs with the acquire in on_signal(): we have read the last answer.
+    probe.answered.store(false, std::memory_order_release);
     watched.asked = true;
     if (catch_signal()) ::syscall(SYS_tgkill, ::getpid(), thread, kSignal);
     return;
