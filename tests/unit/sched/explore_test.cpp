@@ -1,7 +1,11 @@
+#include <signal.h>
+
+#include <algorithm>
 #include <atomic>
 #include <bulkhead/sched/channel.hpp>
 #include <bulkhead/sched/cond.hpp>
 #include <bulkhead/sched/explore.hpp>
+#include <bulkhead/sched/join.hpp>
 #include <bulkhead/sched/mutex.hpp>
 #include <bulkhead/sched/once.hpp>
 #include <bulkhead/sched/rw_mutex.hpp>
@@ -9,6 +13,7 @@
 #include <bulkhead/sched/semaphore.hpp>
 #include <bulkhead/sched/timer.hpp>
 #include <bulkhead/sched/wait_group.hpp>
+#include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <mutex>
@@ -260,6 +265,86 @@ TEST(ExploreTest, EveryKindOfBadEndIsTold) {
             "no end within 0.3 s");
   EXPECT_EQ(what([] { go([] { Channel<int>().receive(); }); }), "deadlock") << "left over";
   EXPECT_EQ(what([] {}), "none");
+}
+
+TEST(ExploreTest, EveryBadEndHasItsKind) {
+  const auto kind = [](const std::function<void()>& program) {
+    const auto finding = explore({.schedules = 1, .limit = 300ms}, program);
+    return finding.has_value() ? to_string(finding->kind) : "none";
+  };
+  EXPECT_STREQ(kind([] { std::_Exit(3); }), "exit");
+  EXPECT_STREQ(kind([] { throw std::runtime_error("nobody catches it"); }), "panic");
+  EXPECT_STREQ(kind([] { spawn([] { throw 1; }).detach(); }), "panic");
+  EXPECT_STREQ(kind([] { BULKHEAD_CHECK(current_task_id() == 0, "it is one"); }), "failed check");
+  EXPECT_STREQ(kind([] { ::raise(SIGKILL); }), "signal");
+  EXPECT_STREQ(kind([] { wrong_answer("41"); }), "wrong answer");
+  EXPECT_STREQ(kind([] { Channel<int>().receive(); }), "deadlock");
+  EXPECT_STREQ(kind([] {
+                 for (std::atomic<bool> go_on{true}; go_on;) {
+                 }
+               }),
+               "no end");
+  EXPECT_STREQ(kind([] {}), "none");
+}
+
+TEST(ExploreTest, ASearchTellsHowMuchItWas) {
+  const Search well = search({.schedules = 30, .first_seed = 5}, &mixture);
+  EXPECT_EQ(well.schedules, 30u);
+  EXPECT_FALSE(well.finding.has_value());
+  std::size_t longest = 0;
+  for (std::uint64_t seed = 5; seed < 35; ++seed)
+    longest = std::max(longest, choices_of(random_chooser(seed)).size());
+  EXPECT_EQ(well.longest, longest);
+  EXPECT_GT(well.took.count(), 0);
+
+  const Search bad = search({.first_seed = 5}, &opposite_orders);
+  ASSERT_TRUE(bad.finding.has_value());
+  EXPECT_EQ(bad.finding->seed, 5 + bad.schedules - 1);
+  EXPECT_EQ(search({.schedules = 0}, [] { std::abort(); }).schedules, 0u);
+}
+
+TEST(ExploreTest, ATraceHasAllStepsWithWhatTheProgramSaysBetweenThem) {
+  EXPECT_FALSE(traced());
+  note("{} hears this", "nobody");
+  const auto program = [] {
+    note("begins in goroutine {}", current_task_id());
+    std::puts("on standard output");
+    go([] { note("the other"); });
+    yield();
+    note("ends");
+  };
+  const Trace well = trace({}, 7, program);
+  EXPECT_FALSE(well.finding.has_value());
+  EXPECT_NE(well.steps.find("     1  goroutine 1 runs\n        · begins in goroutine 1\n"),
+            std::string::npos)
+      << well.steps;
+  EXPECT_NE(well.steps.find("        · the other\n"), std::string::npos) << well.steps;
+  EXPECT_NE(well.steps.find(fmt::format("\n{:>6}  ", well.choices)), std::string::npos);
+  EXPECT_EQ(well.steps.find(fmt::format("\n{:>6}  ", well.choices + 1)), std::string::npos);
+  for (std::uint64_t seed = 1; seed <= 100; ++seed)
+    EXPECT_EQ(trace({}, seed, &mixture).steps, trace({}, seed, &mixture).steps) << seed;
+
+  const Trace bad = trace({}, 7, [&] {
+    program();
+    wrong_answer("it is 41");
+  });
+  ASSERT_TRUE(bad.finding.has_value());
+  EXPECT_EQ(bad.finding->what, "wrong answer");
+  EXPECT_EQ(bad.finding->said, "on standard output\nwrong answer: it is 41\n");
+  EXPECT_TRUE(bad.finding->steps.empty());
+}
+
+TEST(ExploreTest, OfAVeryLongTraceTheBeginningAndTheEndStay) {
+  const Trace trace_made = trace({}, 1, [] {
+    for (int i = 0; i < 30'000; ++i) checkpoint();
+  });
+  EXPECT_GE(trace_made.choices, 30'000u);
+  EXPECT_LT(trace_made.steps.size(), 600u * 1024);
+  EXPECT_EQ(trace_made.steps.rfind("     1  goroutine 1 runs\n", 0), 0u);
+  EXPECT_NE(trace_made.steps.find(" more …\n"), std::string::npos);
+  EXPECT_TRUE(
+      trace_made.steps.ends_with(fmt::format("\n{:>6}  goroutine 1 goes on\n", trace_made.choices)))
+      << trace_made.steps.substr(trace_made.steps.size() - 200);
 }
 
 TEST(ExploreDeathTest, AChooserTakesOneProcessor) {
