@@ -26,11 +26,6 @@ namespace {
 constexpr auto kDeadline = std::chrono::minutes(5);
 constexpr int kMaxFigures = 16;
 
-int complain(const Stop& stop) {
-  std::fputs(stop.text.c_str(), stderr);
-  return stop.code;
-}
-
 // The rows of --only in the worker's order, each once; kExitUsage for one that it does not have.
 tl::expected<std::vector<std::string>, Stop> chosen_rows(const v1::BenchList& list,
                                                          const std::vector<std::string>& only) {

@@ -19,6 +19,7 @@
 #include "cli/output_paths.hpp"
 #include "coordinator.hpp"
 #include "evidence/symboliser.hpp"
+#include "explore.hpp"
 #include "host/local_host.hpp"
 #include "host/processes.hpp"
 #include "host/run_directory.hpp"
@@ -43,11 +44,6 @@ struct Subject {
 int complain(int code, const std::string& text) {
   std::fprintf(stderr, "bulkhead: %s\n", text.c_str());
   return code;
-}
-
-int complain(const Stop& stop) {
-  std::fputs(stop.text.c_str(), stderr);
-  return stop.code;
 }
 
 RunSettings run_settings(const Options& options, v1::Model model, const Subject& subject,
@@ -336,6 +332,11 @@ transport::Admission admission(const Options& options) {
 
 }  // namespace
 
+int complain(const Stop& stop) {
+  std::fputs(stop.text.c_str(), stderr);
+  return stop.code;
+}
+
 int say(const std::string& text) {
   const bool written = std::fputs(text.c_str(), stdout) >= 0 && std::fflush(stdout) == 0;
   // A reader that went away has seen what it wanted.
@@ -354,6 +355,7 @@ int execute(const Options& options) {
   if (!host) return complain(kExitEnvironment, host.error().text);
 
   if (options.command == Command::kBench) return bench(options, **host, interrupts);
+  if (options.command == Command::kExplore) return explore(options, **host, interrupts);
   Inquiry inquiry(**host, interrupts, options.worker_path);
   const auto description = inquiry.describe();
   if (!description) return complain(description.error());

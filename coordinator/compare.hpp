@@ -11,6 +11,9 @@ namespace bulkhead::coordinator {
 // did not get there.
 int say(const std::string& text);
 
+// What a Stop says, to standard error; returns its code.
+int complain(const Stop& stop);
+
 // Carries out options.command (any). Returns the exit code. Call before any thread exists.
 int execute(const Options& options);
 

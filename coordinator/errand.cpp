@@ -31,6 +31,7 @@ ErrandEnd end_of(HostExited&& exited) {
   ErrandEnd end;
   end.output = std::move(exited.output);
   end.aside = std::move(exited.stderr_tail);
+  end.exit_code = exited.exit_code;
   if (exited.exit_code != 0) {
     end.failure = fmt::format("ended with {} {}", exited.signal ? "signal" : "code",
                               exited.signal.value_or(exited.exit_code.value_or(-1)));

@@ -2,6 +2,7 @@
 // output kept.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,9 +18,10 @@ struct Errand {
 };
 
 struct ErrandEnd {
-  std::string output;   // at most 1 MiB
-  std::string aside;    // the end of what it said on standard error, any bytes
-  std::string failure;  // empty: it ended with code 0; else completes "the process …"
+  std::string output;            // at most 1 MiB
+  std::string aside;             // the end of what it said on standard error, any bytes
+  std::string failure;           // empty: it ended with code 0; else completes "the process …"
+  std::optional<int> exit_code;  // where it exited, and was not killed
   bool launched = true;
   bool late = false;         // killed at the deadline
   bool interrupted = false;  // killed for a new interrupt

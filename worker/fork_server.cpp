@@ -22,21 +22,6 @@ namespace {
 constexpr int kSocket = wire::kLifelineFd;
 constexpr int kExitUnable = 70;
 
-// A fork copies only the thread that calls it: what another one holds or does would be lost.
-bool single_threaded() {
-#if defined(__SANITIZE_THREAD__)
-  constexpr int kAllowed = 2;  // one is the sanitizer's own, which survives a fork
-#else
-  constexpr int kAllowed = 1;
-#endif
-  DIR* const tasks = opendir("/proc/self/task");
-  if (tasks == nullptr) return false;
-  int count = 0;
-  while (const dirent* entry = readdir(tasks)) count += entry->d_name[0] != '.';
-  closedir(tasks);
-  return count <= kAllowed;
-}
-
 int answer(std::uint64_t number, pid_t pid, int error_number) {
   v1::ForkAnswer message;
   message.set_number(number);
@@ -105,6 +90,20 @@ bool fork_twice(std::uint64_t number, const std::vector<base::UniqueFd>& fds) {
 }
 
 }  // namespace
+
+bool single_threaded() {
+#if defined(__SANITIZE_THREAD__)
+  constexpr int kAllowed = 2;  // one is the sanitizer's own, which survives a fork
+#else
+  constexpr int kAllowed = 1;
+#endif
+  DIR* const tasks = opendir("/proc/self/task");
+  if (tasks == nullptr) return false;
+  int count = 0;
+  while (const dirent* entry = readdir(tasks)) count += entry->d_name[0] != '.';
+  closedir(tasks);
+  return count <= kAllowed;
+}
 
 std::optional<int> serve_forks() {
   if (!single_threaded()) return kExitUnable;

@@ -10,4 +10,7 @@ namespace bulkhead::worker {
 // launcher has hung up (0) or because this process cannot be forked (70): it has threads already.
 std::optional<int> serve_forks();
 
+// A fork copies only the thread that calls it: what another one holds or does would be lost.
+bool single_threaded();
+
 }  // namespace bulkhead::worker

@@ -12,6 +12,7 @@
 #include <bulkhead/base/check.hpp>
 #include <bulkhead/base/unique_fd.hpp>
 #include <bulkhead/program/jobs.hpp>
+#include <bulkhead/program/network.hpp>
 #include <bulkhead/program/synthetic_work.hpp>
 #include <bulkhead/sched/scheduler.hpp>
 #include <bulkhead/wire/codec.hpp>
@@ -27,6 +28,7 @@
 #include <thread>
 
 #include "crash_handler.hpp"
+#include "explore.hpp"
 #include "fork_server.hpp"
 #include "isolated_run.hpp"
 #include "job_runner.hpp"
@@ -67,28 +69,29 @@ int print_json(const google::protobuf::Message& message) {
   return std::fflush(stdout) == 0 ? 0 : kExitInternal;
 }
 
+void describe(const program::Description& from, v1::ProgramDescription* to) {
+  to->set_name(from.name);
+  to->set_summary(from.summary);
+  to->set_digest(program::digest(from, wire::build_id()));
+  to->set_takes_input(from.takes_input);
+  to->set_wants_calibration(from.wants_calibration);
+  for (const auto& parameter : from.parameters) {
+    v1::ParameterDescription* out = to->add_parameters();
+    out->set_name(parameter.name);
+    out->set_type(to_wire(parameter.type));
+    out->set_default_value(parameter.default_value);
+    out->set_help(parameter.help);
+    out->set_minimum(parameter.minimum);
+    out->set_maximum(parameter.maximum);
+  }
+}
+
 int describe() {
   v1::WorkerDescription description;
   description.set_protocol(wire::kProtocol);
   description.set_build_id(std::string(wire::build_id()));
-  for (const auto& registration : program::registry()) {
-    const program::Description& from = registration.description;
-    v1::ProgramDescription* to = description.add_programs();
-    to->set_name(from.name);
-    to->set_summary(from.summary);
-    to->set_digest(program::digest(from, wire::build_id()));
-    to->set_takes_input(from.takes_input);
-    to->set_wants_calibration(from.wants_calibration);
-    for (const auto& parameter : from.parameters) {
-      v1::ParameterDescription* out = to->add_parameters();
-      out->set_name(parameter.name);
-      out->set_type(to_wire(parameter.type));
-      out->set_default_value(parameter.default_value);
-      out->set_help(parameter.help);
-      out->set_minimum(parameter.minimum);
-      out->set_maximum(parameter.maximum);
-    }
-  }
+  for (const auto& one : program::registry()) describe(one.description, description.add_programs());
+  for (const auto& one : program::networks()) describe(one.description, description.add_networks());
   return print_json(description);
 }
 
@@ -257,6 +260,7 @@ int serve() {
 int worker_main(int argc, char** argv) {
   if (argc == 2 && std::string_view(argv[1]) == "--describe") return describe();
   if (argc == 2 && std::string_view(argv[1]) == "--calibrate") return calibrate();
+  if (argc == 3 && std::string_view(argv[1]) == "--explore") return explore_main(argv[2]);
   if (argc == 1 && is_socket(wire::kLifelineFd)) return serve();
   if (argc == 2 && std::string_view(argv[1]) == wire::kForkServerArgument &&
       is_socket(wire::kLifelineFd)) {

@@ -38,7 +38,9 @@ inline constexpr std::array kCommands{
     CommandName{Command::kRun, "run", "SCENARIO", kScenarioAdvice},
     CommandName{Command::kCompare, "compare", "SCENARIO", kScenarioAdvice},
     CommandName{Command::kBench, "bench", "BENCH", "such as sched; see `bulkhead bench --help`"},
-    CommandName{Command::kList, "list", nullptr}, CommandName{Command::kDoctor, "doctor", nullptr}};
+    CommandName{Command::kExplore, "explore", "PROGRAM", "such as bank; see `bulkhead list`"},
+    CommandName{Command::kList, "list", nullptr},
+    CommandName{Command::kDoctor, "doctor", nullptr}};
 
 std::vector<Flag> flags_of(Command command);
 std::vector<std::string> command_names();

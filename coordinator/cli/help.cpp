@@ -13,6 +13,7 @@ Usage: bulkhead COMMAND [FLAGS]
   run SCENARIO      run a program under one model
   compare SCENARIO  run it under several models and show them side by side
   bench sched       what switching, talking and starting goroutines cost on this machine
+  explore PROGRAM   search the interleavings of a network for one that ends badly
   list              programs with their settings, models, faults
   doctor            what this machine can and cannot do, with reason and remedy
 
@@ -25,8 +26,8 @@ In two minutes:
   bulkhead compare wordcount --input /usr/include --fault segv@job=20
                                                              what does it save?
 
-Exit codes: 0 done, 1 jobs unfinished or answers differ, 2 usage, 4 the environment refused,
-5 an expectation was missed, 70 a fault of bulkhead, 130/143 interrupted.
+Exit codes: 0 done, 1 jobs unfinished, answers differ or a schedule failed, 2 usage, 4 the
+environment refused, 5 an expectation was missed, 70 a fault of bulkhead, 130/143 interrupted.
 )";
 
 // The groups that run and compare share, and their own parts around them.
@@ -116,6 +117,37 @@ Examples
   bulkhead bench sched --json sched.json
 )";
 
+constexpr const char* kExploreHelp =
+    R"(Usage: bulkhead explore PROGRAM [FLAGS]: interleavings of a network, until one ends badly
+
+PROGRAM is a network of `bulkhead list`. Each schedule is one run of it in a worker, whose choices
+of who goes on follow from a seed. It ends badly when goroutines are left that nothing can wake
+(deadlock), by an exception that nobody catches (panic), a failed check, a signal, an exit, a wrong
+answer, or not in time. The first that does is told, with its last steps.
+
+  --schedules N        at most so many (1000)
+  --strategy S         random: each that could run is as likely as the others; or pct:D: by random
+                       priorities that change at D-1 random steps, for faults of depth D (random)
+  --seed S             of the first schedule; the following ones have the following seeds (1)
+  --replay SEED        that schedule again, all its steps in words; with the same strategy and
+                       settings it is the same run
+  --schedule-timeout T a schedule that takes longer has no end (10s)
+  --set NAME=VALUE     a setting, repeatable; `bulkhead list` shows them
+  --input PATH...      files and folders to read, for a network that does, repeatable
+  --worker PATH        the worker's executable (bulkhead-worker beside bulkhead)
+  --json FILE|-        the report as JSON; - is standard output, and nothing else there
+  --help, --version
+Environment: BULKHEAD_SEED and BULKHEAD_WORKER stand in for their flags.
+
+Exit codes: 0 all ended well, 1 one ended badly (a replayed one too), 2 usage, 4 the environment
+refused, 70 a fault of bulkhead, 130/143 interrupted (what was searched is told).
+
+Examples
+  bulkhead explore bank --set locking=opposite
+  bulkhead explore dining-philosophers --set order=naive --strategy pct:3 --schedules 10000
+  bulkhead explore bank --set locking=opposite --replay 1
+)";
+
 constexpr const char* kListHelp =
     R"(Usage: bulkhead list [FLAGS]: programs with their settings, models, faults
 
@@ -152,6 +184,17 @@ std::vector<Flag> flags_of(Command command) {
   }
   if (command == Command::kBench) {
     return {{command, "only"}, {command, "processors"}, {command, "runs"}, {command, "json"}};
+  }
+  if (command == Command::kExplore) {
+    return {{command, "schedules"},
+            {command, "strategy"},
+            {command, "seed"},
+            {command, "replay"},
+            {command, "schedule-timeout"},
+            {command, "set", FlagKind::kRepeated},
+            {command, "input", FlagKind::kList},
+            {command, "worker"},
+            {command, "json"}};
   }
   std::vector<Flag> flags{{command, command == Command::kRun ? "model" : "models"},
                           {command, "workers"},
@@ -209,6 +252,8 @@ std::string help_of(Command command) {
                          kOutput, kCompareExamples);
     case Command::kBench:
       return kBenchHelp;
+    case Command::kExplore:
+      return kExploreHelp;
     case Command::kList:
       return kListHelp;
     case Command::kDoctor:

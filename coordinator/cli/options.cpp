@@ -68,6 +68,11 @@ Stop refuse_extras(const Words& words, const std::vector<std::string>& extras) {
                 in_quotes(extras.front()), in_quotes(*words.scenario))
         .value();
   }
+  if (words.command == Command::kExplore) {
+    return stop(kExitUsage, "unexpected {} after the program {}; settings go after --set",
+                in_quotes(extras.front()), in_quotes(*words.scenario))
+        .value();
+  }
   return stop(kExitUsage, "unexpected {} after the scenario {}; inputs go after --input",
               in_quotes(extras.front()), in_quotes(*words.scenario))
       .value();
@@ -134,7 +139,7 @@ tl::expected<Words, Stop> parse_words(Command command, std::vector<std::string> 
   extras.erase(std::remove(extras.begin(), extras.end(), "--"), extras.end());
   if (!extras.empty()) return tl::unexpected<Stop>(refuse_extras(words, extras));
   if (scenario_missing) {
-    if (words.flags.count("input") > 0) {
+    if (words.flags.count("input") > 0 && command != Command::kExplore) {
       return stop(kExitUsage,
                   "{} needs a SCENARIO before --input, such as wordcount; see `bulkhead list`",
                   name);

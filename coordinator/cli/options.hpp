@@ -31,11 +31,11 @@ enum ExitCode : int {
   kExitTerminated = 143,
 };
 
-enum class Command { kRun, kCompare, kBench, kList, kDoctor };
+enum class Command { kRun, kCompare, kBench, kExplore, kList, kDoctor };
 
 struct Options {
   Command command = Command::kRun;
-  std::string scenario;           // name of a built-in program; of a bench
+  std::string scenario;           // name of a program; of a bench; of a network to explore
   std::vector<v1::Model> models;  // run: one; compare: in order, no duplicates
   std::uint32_t workers = 0;      // isolated models; default: usable cores
   std::uint32_t processors = 0;   // total of a run; default: usable cores
@@ -69,8 +69,13 @@ struct Options {
   std::vector<std::string> only;                // bench --only a,b: these rows; empty: all
   std::vector<std::uint32_t> bench_processors;  // each row runs with each of them
   std::uint32_t runs = 5;                       // of each row of a bench
-  std::vector<std::string> require;             // doctor --require a,b: exit 4 when one is missing
-  std::vector<v1::PlanEntry> plan;              // every option: value and source
+  // explore
+  std::uint64_t schedules = 1000;       // from `seed` on, one each
+  std::uint32_t depth = 0;              // --strategy pct:D; 0: random
+  base::Duration schedule_timeout{};    // of one
+  std::optional<std::uint64_t> replay;  // this seed alone, with all its steps
+  std::vector<std::string> require;     // doctor --require a,b: exit 4 when one is missing
+  std::vector<v1::PlanEntry> plan;      // every option: value and source
   std::vector<std::string> command_line;
 };
 
@@ -89,7 +94,8 @@ const char* version();
 tl::expected<Options, Stop> parse_command_line(int argc, const char* const* argv);
 
 // The program's settings in canonical text, defaults filled in; or Stop with kExitUsage for an
-// unknown program, an unknown or malformed setting, a missing or needless --input.
+// unknown program (of a kind that the command runs), an unknown or malformed setting, a missing or
+// needless --input.
 tl::expected<std::map<std::string, std::string>, Stop> resolve_settings(
     const Options& options, const v1::WorkerDescription& description);
 const v1::ProgramDescription* find_program(const v1::WorkerDescription& description,

@@ -1,6 +1,4 @@
 // Words and environment to Options: every value is judged here, and the plan says where it is from.
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <bulkhead/wire/crash_page.hpp>
 #include <bulkhead/wire/text.hpp>
@@ -10,6 +8,7 @@
 
 #include "cli/doctor.hpp"
 #include "cli/flags.hpp"
+#include "cli/judge.hpp"
 #include "cli/machine_limits.hpp"
 #include "cli/output_paths.hpp"
 #include "cli/surroundings.hpp"
@@ -18,11 +17,8 @@
 namespace bulkhead::coordinator {
 namespace {
 
-constexpr std::uint64_t kSeedMaximum = std::uint64_t{1} << 53;  // the report holds it as a double
 constexpr std::size_t kFaultsMaximum = 64;
 constexpr std::uint64_t kLeastMemory = 32u << 20;
-
-using Done = tl::expected<void, Stop>;
 
 std::vector<std::string> model_names() {
   std::vector<std::string> names;
@@ -30,9 +26,9 @@ std::vector<std::string> model_names() {
   return names;
 }
 
-class Resolver {
+class Resolver : public Judge {
  public:
-  explicit Resolver(const Words& words) : words_(words) { options_.command = words.command; }
+  using Judge::Judge;
 
   tl::expected<Options, Stop> resolve() {
     const bool runs = words_.command == Command::kRun || words_.command == Command::kCompare;
@@ -53,58 +49,6 @@ class Resolver {
   }
 
  private:
-  // A value with the name that its messages start with: the flag or the variable.
-  struct Given {
-    std::string where;
-    std::string text;
-    const char* source;
-  };
-
-  const std::vector<std::string>* all(const std::string& flag) const {
-    const auto found = words_.flags.find(flag);
-    return found == words_.flags.end() ? nullptr : &found->second;
-  }
-
-  std::optional<Given> given(const std::string& flag) const {
-    if (const auto* values = all(flag)) return Given{"--" + flag, values->back(), "flag"};
-    static const std::vector<std::string> kFromEnvironment{
-        "workers",       "processors", "in-flight",    "seed",    "repeat", "worker",
-        "checkpoint",    "timeout",    "max-attempts", "threads", "stall",  "job-timeout",
-        "worker-memory", "restarts",   "logs",         "rate",    "launch"};
-    if (std::find(kFromEnvironment.begin(), kFromEnvironment.end(), flag) ==
-        kFromEnvironment.end()) {
-      return std::nullopt;
-    }
-    std::string variable = "BULKHEAD_" + flag;
-    for (char& c : variable) c = c == '-' ? '_' : static_cast<char>(std::toupper(c));
-    if (auto value = environment(variable)) return Given{variable, *value, "environment"};
-    return std::nullopt;
-  }
-
-  void plan(const std::string& name, const std::string& value, const char* source) {
-    v1::PlanEntry& entry = options_.plan.emplace_back();
-    entry.set_name(name);
-    entry.set_value(wire::printable(value));  // bytes that are not UTF-8 have no place in a report
-    entry.set_source(source);
-  }
-  void plan(const std::string& name, const std::string& value, const std::optional<Given>& from) {
-    plan(name, value, from ? from->source : "default");
-  }
-
-  template <class T>
-  Done count(const std::string& flag, T fallback, std::uint64_t minimum, std::uint64_t maximum,
-             T& out) {
-    const auto from = given(flag);
-    out = fallback;
-    if (from) {
-      const auto value = parse_count(from->text, minimum, maximum);
-      if (!value) return stop(kExitUsage, "{}: {}", from->where, value.error().text);
-      out = static_cast<T>(*value);
-    }
-    plan(flag, std::to_string(out), from);
-    return {};
-  }
-
   Done scenario() {
     const std::string& name = *words_.scenario;
     if (name.empty()) {
@@ -221,53 +165,8 @@ class Resolver {
                 from.where, wire::printable(from.text, 40), max_workers());
   }
 
-  Done program_input() {
-    if (Done done = settings("set", options_.settings); !done) return done;
-    if (all("set") == nullptr) plan("set", "none", "default");
-    if (const auto* inputs = all("input")) {
-      for (const std::string& input : *inputs) {
-        struct stat found {};
-        if (input.empty())
-          return stop(kExitUsage, "--input: the path is empty; name a file or folder");
-        if (stat(input.c_str(), &found) != 0) {
-          return stop(kExitEnvironment, "--input: {}: {}; name a file or folder that exists",
-                      in_quotes(input), std::strerror(errno));
-        }
-        options_.inputs.push_back(input);
-        plan("input", input, "flag");
-      }
-    } else {
-      plan("input", "none", "default");
-    }
-    return {};
-  }
-
-  Done settings(const std::string& flag, std::vector<std::pair<std::string, std::string>>& out) {
-    const auto* const given = all(flag);
-    if (given == nullptr) return {};
-    for (const std::string& setting : *given) {
-      const std::size_t equals = setting.find('=');
-      if (equals == std::string::npos || equals == 0) {
-        return stop(kExitUsage, "--{0}: {1} is not NAME=VALUE; write such as --{0} chunk=256KiB",
-                    flag, in_quotes(setting));
-      }
-      out.emplace_back(setting.substr(0, equals), setting.substr(equals + 1));
-      plan(flag, setting, "flag");
-    }
-    return {};
-  }
-
   Done worker() {
-    const auto from = given("worker");
-    options_.worker_path = from ? from->text : default_worker();
-    if (options_.worker_path.empty()) {
-      return stop(kExitUsage, "--worker: the path is empty; name the worker's executable");
-    }
-    // Relative to the current directory, never looked up in PATH.
-    if (options_.worker_path.find('/') == std::string::npos) {
-      options_.worker_path.insert(0, "./");
-    }
-    plan("worker", options_.worker_path, from);
+    if (Done done = worker_path(); !done) return done;
     if (words_.command == Command::kList) return {};
     std::string launch;
     if (Done done = choice("launch", {"fork", "exec"}, launch); !done) return done;
@@ -392,16 +291,6 @@ class Resolver {
     return {};
   }
 
-  Done json() {
-    if (const auto json = given("json")) {
-      if (Done done = judge_json(json->text); !done) return done;
-      options_.json = json->text;
-    }
-    plan("json", options_.json.empty() ? "none" : options_.json,
-         options_.json.empty() ? "default" : "flag");
-    return {};
-  }
-
   Done output() {
     if (Done done = json(); !done) return done;
     if (Done done = logs(); !done) return done;
@@ -476,14 +365,12 @@ class Resolver {
     }
     return {};
   }
-
-  const Words& words_;
-  Options options_;
 };
 
 }  // namespace
 
 tl::expected<Options, Stop> resolve_options(const Words& words) {
+  if (words.command == Command::kExplore) return resolve_explore(words);
   return Resolver(words).resolve();
 }
 

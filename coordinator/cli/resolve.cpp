@@ -18,10 +18,38 @@ constexpr std::array kModels{
     ModelName{v1::MODEL_PARALLEL, "parallel"},     ModelName{v1::MODEL_THREADS, "threads"},
     ModelName{v1::MODEL_PROCESSES, "processes"},   ModelName{v1::MODEL_CLUSTER, "cluster"}};
 
-std::vector<std::string> program_names(const v1::WorkerDescription& description) {
+using Programs = google::protobuf::RepeatedPtrField<v1::ProgramDescription>;
+
+std::vector<std::string> names_of(const Programs& programs) {
   std::vector<std::string> names;
-  for (const auto& program : description.programs()) names.push_back(program.name());
+  for (const auto& program : programs) names.push_back(program.name());
   return names;
+}
+
+const v1::ProgramDescription* find(const Programs& programs, const std::string& name) {
+  const auto found = std::find_if(programs.begin(), programs.end(),
+                                  [&](const auto& program) { return program.name() == name; });
+  return found == programs.end() ? nullptr : &*found;
+}
+
+// Also one that another command would run.
+tl::unexpected<Stop> unknown_program(const Options& options,
+                                     const v1::WorkerDescription& description) {
+  const std::string& name = options.scenario;
+  if (options.command != Command::kExplore) {
+    if (find(description.networks(), name) != nullptr) {
+      return stop(kExitUsage, "{} is a network, which `bulkhead explore` runs; programs: {}",
+                  in_quotes(name), wire::printable(join(names_of(description.programs()))));
+    }
+    return stop(kExitUsage, "unknown program {}{}", in_quotes(name),
+                suggestion(name, "programs", names_of(description.programs())));
+  }
+  if (find(description.programs(), name) != nullptr) {
+    return stop(kExitUsage, "{} is a jobs program, which `bulkhead run` runs; networks: {}",
+                in_quotes(name), wire::printable(join(names_of(description.networks()))));
+  }
+  return stop(kExitUsage, "unknown network {}{}", in_quotes(name),
+              suggestion(name, "networks", names_of(description.networks())));
 }
 
 // A parameter's canonical text as a person would write it.
@@ -100,6 +128,30 @@ const char* describe(v1::ParameterType type) {
   }
 }
 
+std::string render_programs(const Programs& programs) {
+  std::size_t width = 12;
+  for (const auto& program : programs)
+    width = std::max(width, std::min<std::size_t>(program.name().size(), 40));
+  std::string text;
+  for (const auto& program : programs) {
+    text += fmt::format("  {:<{}} {}\n", wire::printable(program.name(), 200), width,
+                        wire::printable(program.summary(), 500));
+    if (program.takes_input()) text += "      --input PATH...     needed\n";
+    for (const auto& parameter : program.parameters()) {
+      std::string kind = describe(parameter.type());
+      if (has_range(parameter)) {
+        kind += fmt::format(" {} to {}", friendly(parameter.type(), parameter.minimum()),
+                            friendly(parameter.type(), parameter.maximum()));
+      }
+      const std::string shown = fmt::format("{}={}", wire::printable(parameter.name(), 200),
+                                            friendly(parameter.type(), parameter.default_value()));
+      text += fmt::format("      --set {:<20} {} ({})\n", shown,
+                          wire::printable(parameter.help(), 500), kind);
+    }
+  }
+  return text;
+}
+
 }  // namespace
 
 const char* to_string(v1::Model model) {
@@ -122,19 +174,15 @@ const std::vector<v1::Model>& available_models() {
 
 const v1::ProgramDescription* find_program(const v1::WorkerDescription& description,
                                            const std::string& name) {
-  const auto& programs = description.programs();
-  const auto found = std::find_if(programs.begin(), programs.end(),
-                                  [&](const auto& program) { return program.name() == name; });
-  return found == programs.end() ? nullptr : &*found;
+  return find(description.programs(), name);
 }
 
 tl::expected<std::map<std::string, std::string>, Stop> resolve_settings(
     const Options& options, const v1::WorkerDescription& description) {
-  const v1::ProgramDescription* const program = find_program(description, options.scenario);
-  if (program == nullptr) {
-    return stop(kExitUsage, "unknown program {}{}", in_quotes(options.scenario),
-                suggestion(options.scenario, "programs", program_names(description)));
-  }
+  const bool explored = options.command == Command::kExplore;
+  const Programs& programs = explored ? description.networks() : description.programs();
+  const v1::ProgramDescription* const program = find(programs, options.scenario);
+  if (program == nullptr) return unknown_program(options, description);
   const std::string program_name = wire::printable(program->name(), 200);
   std::map<std::string, std::string> settings;
   std::vector<std::string> names;
@@ -197,22 +245,9 @@ std::string render_plan(const Options& options,
 }
 
 std::string render_list(const v1::WorkerDescription& description) {
-  std::string text = "programs\n";
-  for (const auto& program : description.programs()) {
-    text += fmt::format("  {:<12} {}\n", wire::printable(program.name(), 200),
-                        wire::printable(program.summary(), 500));
-    if (program.takes_input()) text += "      --input PATH...     needed\n";
-    for (const auto& parameter : program.parameters()) {
-      std::string kind = describe(parameter.type());
-      if (has_range(parameter)) {
-        kind += fmt::format(" {} to {}", friendly(parameter.type(), parameter.minimum()),
-                            friendly(parameter.type(), parameter.maximum()));
-      }
-      const std::string shown = fmt::format("{}={}", wire::printable(parameter.name(), 200),
-                                            friendly(parameter.type(), parameter.default_value()));
-      text += fmt::format("      --set {:<20} {} ({})\n", shown,
-                          wire::printable(parameter.help(), 500), kind);
-    }
+  std::string text = "programs\n" + render_programs(description.programs());
+  if (!description.networks().empty()) {
+    text += "networks, for `bulkhead explore`\n" + render_programs(description.networks());
   }
   text += "models\n";
   for (const v1::Model model : available_models()) {

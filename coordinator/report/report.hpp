@@ -31,6 +31,10 @@ void complete_bench(v1::BenchReport& report);
 // Its table for a terminal, and what gave no figures.
 std::string render_bench(const v1::BenchReport& report);
 
+// What `bulkhead explore` found, for people: of a replay all steps, else a failure with its last
+// ones.
+std::string render_explore(const v1::ExploreReport& report);
+
 // The table, fault rows and sentences for a terminal. Every text from outside passes printable().
 std::string render_text(const v1::RunReport& report, bool color);
 

@@ -1,13 +1,16 @@
-// The one header that a program includes: what a jobs program is, and goroutines to use inside it.
+// The one header that a program includes: what a jobs program and a network are, and goroutines to
+// use inside them.
 #pragma once
 
 #include <bulkhead/program/jobs.hpp>
+#include <bulkhead/program/network.hpp>
 #include <bulkhead/program/synthetic_work.hpp>
 #include <bulkhead/sched/channel.hpp>
 #include <bulkhead/sched/cond.hpp>
 #include <bulkhead/sched/context.hpp>
 #include <bulkhead/sched/ends.hpp>
 #include <bulkhead/sched/err_group.hpp>
+#include <bulkhead/sched/explore.hpp>
 #include <bulkhead/sched/join.hpp>
 #include <bulkhead/sched/mutex.hpp>
 #include <bulkhead/sched/once.hpp>

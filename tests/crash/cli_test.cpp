@@ -44,6 +44,7 @@ TEST_F(CliTest, HelpAndListReadAsTheyDid) {
       {"cli_run_help", {"run", "--help"}},
       {"cli_compare_help", {"compare", "--help"}},
       {"cli_bench_help", {"bench", "--help"}},
+      {"cli_explore_help", {"explore", "--help"}},
       {"cli_version", {"--version"}},
       {"cli_list", {"list"}}};
   for (const auto& [name, arguments] : pages) {

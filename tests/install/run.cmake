@@ -44,6 +44,8 @@ foreach(model parallel processes)
   run("run (${model})" ${bulkhead} run squares --model ${model} --worker ${mine} --set count=100)
   expect("sum of squares: 328350")
 endforeach()
+run("explore" ${bulkhead} explore relay --worker ${mine} --schedules 50)
+expect("no failure in 50 schedules")
 # The stock worker is found beside the command, wherever the prefix was moved to.
 run("stock worker" ${bulkhead} list)
 expect("wordcount")

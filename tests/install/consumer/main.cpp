@@ -1,4 +1,4 @@
-// The whole of a user's own worker: one program and a main().
+// The whole of a user's own worker: a jobs program, a network and a main().
 #include <bulkhead/program.hpp>
 #include <bulkhead/worker/worker.hpp>
 #include <cstdint>
@@ -7,6 +7,7 @@
 namespace {
 
 namespace program = bulkhead::program;
+namespace sched = bulkhead::sched;
 
 struct Squares {
   using Input = std::uint64_t;
@@ -50,6 +51,29 @@ struct Squares {
 };
 
 BULKHEAD_JOBS_PROGRAM(Squares);
+
+// Hands a number from goroutine to goroutine.
+struct Relay {
+  static program::Description describe() {
+    program::Description description;
+    description.name = "relay";
+    description.summary = "hands a number on";
+    return description;
+  }
+  explicit Relay(const program::Settings&) {}
+
+  program::Answer run() {
+    sched::Channel<int> first, second;
+    sched::go([&] { first.send(1); });
+    sched::Join<void> middle = sched::spawn([&] { second.send(*first.receive() + 1); });
+    const std::string text = std::to_string(*second.receive());
+    middle.join();
+    return {.checksum = text, .text = "handed on: " + text};
+  }
+  program::Answer expected() const { return {.checksum = "2", .text = "handed on: 2"}; }
+};
+
+BULKHEAD_NETWORK(Relay);
 
 }  // namespace
 
