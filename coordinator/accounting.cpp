@@ -132,6 +132,7 @@ void Coordinator::worker_exited(HostExited&& exited) {
   take_messages();  // what it said before it died is safe
   wire::CrashSnapshot snapshot = record.page.snapshot();
   snapshot.hung_job = record.hung_job;
+  lent_seconds_ += base::to_seconds(base::Duration(snapshot.lent_ns));
   rescue_results(key, record);
   const base::TimePoint now = base::Clock::now();
   if (groups_) {
@@ -249,6 +250,7 @@ RunOutcome Coordinator::outcome() {
   repetition.set_wall_seconds(wall);
   repetition.set_startup_seconds(base::to_seconds(ready_at_.value_or(end) - started_at_));
   set_usage(workers_usage_, own_usage_before_, repetition);
+  repetition.set_lent_seconds(lent_seconds_);
   repetition.set_throughput_per_second(wall > 0 ? static_cast<double>(counts.done) / wall : 0);
   repetition.set_messages(static_cast<double>(messages_));
   repetition.set_bytes(static_cast<double>(bytes_));

@@ -24,6 +24,7 @@ class SlotObserver final : public sched::Observer {
   explicit SlotObserver(wire::CrashPage* page) : page_(page) {}
   void on_switch(unsigned processor, sched::Tag tag) override;
   void on_processor_start(unsigned processor) override;
+  void on_loan_end(base::Duration lent) override;
 
  private:
   wire::CrashPage* page_;

@@ -159,6 +159,10 @@ template <class Run>
   options.processors = boot.processors();
   options.observer = &observer;
   options.on_deadlock = [page](const auto& tasks) { end_by_deadlock(*page, tasks); };
+  options.on_hog = [](const sched::Hog& hog) {
+    std::fputs(sched::describe(hog, wire::job_name).c_str(), stderr);
+  };
+  options.on_circle = [](const std::string& circles) { std::fputs(circles.c_str(), stderr); };
   sched::Scheduler scheduler(options);
   Run run(boot, program, page, link);
   std::thread([&] {
@@ -228,7 +232,10 @@ int serve() {
   page_fd.reset();
   wire::CrashPage* page = mapping->page();
   const bool threads = boot->model() == v1::MODEL_THREADS;
-  page->slots.store(threads ? wire::kMaxSlots : boot->processors(), std::memory_order_relaxed);
+  // As many processors again may be lent.
+  const std::size_t slots = std::min<std::size_t>(2 * boot->processors(), wire::kMaxSlots);
+  page->slots.store(static_cast<std::uint32_t>(threads ? wire::kMaxSlots : slots),
+                    std::memory_order_relaxed);
   install_crash_handler(page);
   prepare_thread_for_crashes();
 

@@ -393,6 +393,12 @@ std::string render_text(const v1::RunReport& report, bool color) {
     const std::string name = shown(label(report, model));
     events += render_given_up(name, model);
     events += render_notes(name, model.jobs());
+    if (model.has_lent_seconds()) {
+      add_paragraph(events, fmt::format("{}: its scheduler lent a processor for {} a repetition, "
+                                        "because goroutines computed for more than 100 ms without "
+                                        "a scheduling point and others waited",
+                                        name, duration(model.lent_seconds().median())));
+    }
     if (is_measured(model) && !model.reason().empty()) {
       add_paragraph(events, fmt::format("{}: {}", name, shown(model.reason())));
     }

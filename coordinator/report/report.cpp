@@ -74,6 +74,9 @@ void estimate(v1::ModelReport& model, std::uint64_t seed) {
         return repetition.peak_rss_bytes();
       });
   if (!peak.empty()) set_estimate(peak, seed, *model.mutable_peak_rss_bytes());
+  const auto lent = [](const v1::Repetition& one) { return one.lent_seconds() > 0; };
+  if (std::any_of(model.repetitions().begin(), model.repetitions().end(), lent))
+    fill(&v1::Repetition::lent_seconds, *model.mutable_lent_seconds());
 }
 
 // Percentiles of all repetitions' jobs together, and the estimate of the repetitions' own medians.

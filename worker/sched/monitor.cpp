@@ -306,6 +306,8 @@ void Monitor::collect(std::int64_t now) {
 void Monitor::end(Loan& loan, std::int64_t now) {
   loan.thread.join();
   scheduler_.lent_ns.fetch_add(now - loan.since_ns, std::memory_order_relaxed);
+  if (scheduler_.observer != nullptr)
+    scheduler_.observer->on_loan_end(base::Duration(now - loan.since_ns));
   if (loan.restrained != 0)
     ::sched_setaffinity(loan.restrained, loan.affinity.size(),
                         reinterpret_cast<const cpu_set_t*>(loan.affinity.data()));

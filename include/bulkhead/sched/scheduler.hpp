@@ -37,7 +37,10 @@ class Observer {
   virtual void on_switch(unsigned processor, Tag tag) = 0;
   // On each processor's thread, before its first goroutine of each run() (alternate signal stacks
   // go here).
+  // A processor that is lent (see Hog) has a number from Options::processors on.
   virtual void on_processor_start(unsigned processor) = 0;
+  // A processor was lent for so long, and is given back now. (On a thread of the scheduler's own.)
+  virtual void on_loan_end(base::Duration) {}
 };
 
 // How goroutine stacks are guarded against overflow here.

@@ -15,7 +15,7 @@
 
 namespace bulkhead::wire {
 
-inline constexpr std::uint32_t kCrashPageVersion = 4;
+inline constexpr std::uint32_t kCrashPageVersion = 5;
 inline constexpr std::size_t kMaxSlots = 1024;  // processors, or threads, of one worker
 // Jobs at once where each has a thread; the other slots are for tasks that jobs start themselves.
 inline constexpr std::uint32_t kMaxThreads = 1000;
@@ -84,6 +84,7 @@ struct CrashPage {
   std::array<std::atomic<std::uint64_t>, kMaxFired> fired_jobs{};
   std::atomic<std::uint64_t> exit_job{kNoJob};     // called exit(), or see kDeadlockExit
   std::atomic<std::uint64_t> overdue_job{kNoJob};  // has run for longer than a job may
+  std::atomic<std::int64_t> lent_ns{0};  // of processors lent beside goroutines that compute
 
   std::atomic<std::uint64_t> kept_next{0};
   std::atomic<std::uint64_t> kept_count{0};
@@ -122,6 +123,7 @@ struct CrashSnapshot {
   std::vector<std::pair<std::uint32_t, std::uint64_t>> fired_jobs;  // fault by rate, job
   std::uint64_t exit_job = kNoJob;
   std::uint64_t overdue_job = kNoJob;
+  std::int64_t lent_ns = 0;
   struct Fatal {
     std::int32_t signal = 0;
     std::int32_t si_code = 0;
