@@ -170,6 +170,8 @@ void on_fatal_signal(int signal_number, siginfo_t* info, void* context) {
   if (own_fault && slot >= 0 && static_cast<std::uint32_t>(slot) < slots) {
     fatal.slot = static_cast<std::uint32_t>(slot);
     fatal.job = g_page->slot[fatal.slot].job.load(std::memory_order_relaxed);
+    // A job thread inside blocking(): its slot says that it waits.
+    if (fatal.job == wire::kNoJob) fatal.job = sched::current_tag();
   } else {
     fatal.slot = slots;
     fatal.job = own_fault ? sched::current_tag() : wire::kNoJob;  // of a thread beyond the slots

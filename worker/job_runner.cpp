@@ -52,6 +52,9 @@ void SlotObserver::on_loan_end(base::Duration lent) {
   page_->lent_ns.fetch_add(lent.count(), std::memory_order_relaxed);
 }
 
+// Without a slot: what crashes there is blamed by the tag that it carries.
+void SlotObserver::on_helper_start() { prepare_thread_for_crashes(); }
+
 JobRunner::JobRunner(const v1::Boot& boot, const program::ErasedJobs& program,
                      wire::CrashPage* page)
     : program_(program), page_(page), memory_limit_(boot.memory_limit_bytes()) {

@@ -5,6 +5,7 @@
 #include <bulkhead/program/jobs.hpp>
 #include <bulkhead/program/network.hpp>
 #include <bulkhead/program/synthetic_work.hpp>
+#include <bulkhead/sched/blocking.hpp>
 #include <bulkhead/sched/channel.hpp>
 #include <bulkhead/sched/cond.hpp>
 #include <bulkhead/sched/context.hpp>

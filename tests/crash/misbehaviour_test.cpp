@@ -28,6 +28,25 @@ TEST_F(MisbehaviourTest, AStackThatOverflowsAndAnAbortAreBlamedOnTheirJob) {
   }
 }
 
+// On a thread without a slot; under `threads` on that of a job that is told to be blocked.
+TEST_F(MisbehaviourTest, ACrashInABlockingCallIsBlamedOnTheJobThatMadeIt) {
+  const Outcome outcome =
+      bulkhead({"compare", "napper", "--worker", kTestWorker, "--set", "bad=blocking", "--workers",
+                "2", "--repeat", "1", "--json", "-"});
+  EXPECT_EQ(outcome.exit_code, 1) << outcome.err;
+  const Json all = report(outcome);
+  for (const std::string& name : kModels) {
+    const Json& entry = model(all, name);
+    EXPECT_EQ(entry.at("crashes"), 3) << name;
+    EXPECT_EQ(entry.at("jobs").at("done"), 99) << name;
+    for (const Json& exit : entry.at("exits")) {
+      if (exit.at("verdict") != "signalled") continue;
+      EXPECT_EQ(exit.at("signal"), 11) << name;
+      EXPECT_EQ(exit.at("job"), 5) << name;
+    }
+  }
+}
+
 // Of many runs, since it takes two processors that take up jobs at the same moment.
 TEST_F(MisbehaviourTest, AJobIsBlamedThoughItsNeighbourWasNotYetCountedAsStarted) {
   for (int run = 0; run < (kSanitized ? 5 : 25); ++run) {

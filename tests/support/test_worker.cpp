@@ -59,7 +59,7 @@ struct Napper {
     bad.default_value = "no";
     bad.help =
         "no, exit, throw, abort, deep, null, thread, nothing, lies, fork, loud, chatty, stranger, "
-        "stuck, quit, count-here, source, reduce";
+        "stuck, quit, blocking, count-here, source, reduce";
     description.parameters.push_back(bad);
     return description;
   }
@@ -102,6 +102,7 @@ struct Napper {
     if (bad_ == "throw") throw std::runtime_error("job says \x1b[31mno\xff");
     if (bad_ == "stranger") bulkhead::test::be_a_stranger();
     if (bad_ == "quit") raise(SIGQUIT);
+    if (bad_ == "blocking") bulkhead::sched::blocking(bulkhead::test::outermost);
     if (bad_ == "stuck") {
       bulkhead::sched::Channel<int> nobody_sends;
       nobody_sends.receive();

@@ -137,6 +137,10 @@ const char* to_string(ParkReason reason) {
       return "semaphore";
     case ParkReason::kJoin:
       return "join";
+    case ParkReason::kBlocking:
+      return "blocking call";
+    case ParkReason::kBlockingPoolFull:
+      return "blocking call, pool full";
     case ParkReason::kErrGroup:
       return "errgroup";
     case ParkReason::kNilSend:

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "sched/blocking_pool.hpp"
 #include "sched/machine_context.hpp"
 #include "sched/queues.hpp"
 #include "sched/timers.hpp"
@@ -262,6 +263,8 @@ struct SchedulerImpl {
   std::atomic<unsigned> searching{0};  // processors that look for work elsewhere
   std::atomic<bool> finished{false};
   std::atomic<unsigned> outsiders{0};  // threads inside inject(); the destructor waits for them
+
+  BlockingPool blocking{self, observer};  // the last: its threads end before anything else does
 };
 
 // xorshift64; `state` is never 0.

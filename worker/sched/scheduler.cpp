@@ -108,7 +108,11 @@ Scheduler* Scheduler::current() {
   return task != nullptr ? &task->scheduler->self : thread_state().entered;
 }
 
-ExternalWait::ExternalWait() : task_(current_task()) {
+// Within another one it means nothing.
+ExternalWait::ExternalWait()
+    : task_(current_task() != nullptr && !current_task()->outside.load(std::memory_order_relaxed)
+                ? current_task()
+                : nullptr) {
   if (task_ == nullptr) return;
   task_->outside.store(true, std::memory_order_relaxed);
   task_->scheduler->outside.fetch_add(1, std::memory_order_relaxed);

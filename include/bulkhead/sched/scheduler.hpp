@@ -28,7 +28,8 @@
 
 namespace bulkhead::sched {
 
-// Told by the scheduler on a processor's own thread; must neither block nor throw.
+// Told by the scheduler, on a processor's own thread if nothing else is said; must neither block
+// nor throw.
 class Observer {
  public:
   virtual ~Observer() = default;
@@ -41,6 +42,8 @@ class Observer {
   virtual void on_processor_start(unsigned processor) = 0;
   // A processor was lent for so long, and is given back now. (On a thread of the scheduler's own.)
   virtual void on_loan_end(base::Duration) {}
+  // On each new helper thread of blocking(), before its first call.
+  virtual void on_helper_start() {}
 };
 
 // How goroutine stacks are guarded against overflow here.
@@ -116,10 +119,11 @@ struct Options {
   unsigned processors = 1;
   std::size_t stack_bytes = 256 * 1024;  // rounded up to pages; multiplied under sanitizers
   Observer* observer = nullptr;          // borrowed, outlives the scheduler
-  // Called when goroutines wait that nothing can wake any more: none can run, none of them sleeps,
-  // and those in an ExternalWait are not counted. With all that are alive; on a processor's thread,
-  // where nothing else runs; perhaps again and again while it stays so. Other threads can wake
-  // goroutines, too: whoever lets them do so uses ExternalWait, or leaves this empty.
+  // Called when goroutines wait that nothing can wake any more: none can run, none of them sleeps
+  // or is in blocking(), and those in an ExternalWait are not counted. With all that are alive; on
+  // a processor's thread, where nothing else runs; perhaps again and again while it stays so. Other
+  // threads can wake goroutines, too: whoever lets them do so uses ExternalWait, or leaves this
+  // empty.
   std::function<void(const std::vector<TaskInfo>&)> on_deadlock{};
   // Called once for each place that starts such goroutines; on a thread of the scheduler's own.
   std::function<void(const Hog&)> on_hog{};
@@ -177,7 +181,7 @@ class ThreadHost {
  public:
   virtual ~ThreadHost() = default;
   virtual void go(std::function<void()> body, Tag tag) = 0;
-  // The calling thread is about to block in a primitive or in sleep_for().
+  // The calling thread is about to block in a primitive, in sleep_for() or in blocking().
   virtual void on_block() = 0;
   // It runs its task (again); also at each checkpoint() and yield().
   virtual void on_run(Tag tag) = 0;
@@ -221,7 +225,7 @@ void sleep_for(base::Duration duration, base::SourceSite site = base::SourceSite
 base::TimePoint now();
 // While it lives, the goroutine that made it may wait for something that no goroutine does: a
 // message from outside, another thread. It is then no part of a deadlock. Such a goroutine must not
-// be what others wait for. On a plain thread it means nothing.
+// be what others wait for. On a plain thread, or within another one, it means nothing.
 class ExternalWait {
  public:
   ExternalWait();

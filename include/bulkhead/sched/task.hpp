@@ -30,10 +30,12 @@ enum class ParkReason : std::uint8_t {
   kCond,
   kSemaphore,  // Semaphore::acquire
   kJoin,
-  kErrGroup,       // ErrGroup::go at its limit, ErrGroup::wait
-  kNilSend,        // through an end of no channel: for ever
-  kNilReceive,     // likewise
-  kSelectNothing,  // select without a case that could happen: for ever
+  kErrGroup,          // ErrGroup::go at its limit, ErrGroup::wait
+  kNilSend,           // through an end of no channel: for ever
+  kNilReceive,        // likewise
+  kSelectNothing,     // select without a case that could happen: for ever
+  kBlocking,          // blocking(): its call is under way
+  kBlockingPoolFull,  // blocking(): it waits for a free helper
 };
 
 // What a goroutine waits for, and where; for dumps.

@@ -1,10 +1,12 @@
 // Goroutines that wait for one another for ever are told; those that something can still wake are
 // not.
+#include <bulkhead/sched/blocking.hpp>
 #include <bulkhead/sched/channel.hpp>
 #include <bulkhead/sched/mutex.hpp>
 #include <bulkhead/sched/select.hpp>
 #include <bulkhead/sched/wait_group.hpp>
 #include <chrono>
+#include <latch>
 #include <mutex>
 #include <thread>
 
@@ -116,6 +118,92 @@ TEST_P(DeadlockTest, ThoseThatWaitForTheOutsideDoNotHideTheOthers) {
   ASSERT_EQ(told.size(), 2u);
   EXPECT_FALSE(told[0].outside);
   EXPECT_TRUE(told[1].outside);
+}
+
+TEST_P(DeadlockTest, AnExternalWaitWithinAnotherEndsNothing) {
+  Channel<int> from_thread;
+  Channel<int> begun(1);
+  std::thread thread([&] {
+    begun.receive();
+    std::this_thread::sleep_for(5ms);  // gives a wrong report time to happen
+    from_thread.send(1);
+  });
+  run_until_stuck(
+      [&] {
+        const ExternalWait external;
+        { const ExternalWait inner; }
+        begun.send(1);
+        from_thread.receive();
+      },
+      [] {});
+  thread.join();
+  EXPECT_EQ(times, 0);
+}
+
+// Waits on a plain thread until so many goroutines are parked.
+void await_parked(const Scheduler& scheduler, int count) {
+  for (;;) {
+    int parked = 0;
+    for (const TaskInfo& task : scheduler.tasks()) parked += task.state == Task::kParked;
+    if (parked == count) return;
+    std::this_thread::yield();
+  }
+}
+
+TEST_P(DeadlockTest, NotWhileOthersWaitForOneInABlockingCall) {
+  Channel<int> channel;
+  run_until_stuck(
+      [&] {
+        go([&] {
+          blocking([] {
+            await_parked(*Scheduler::current(), 1);
+            std::this_thread::sleep_for(5ms);  // gives a wrong report time to happen
+          });
+          channel.send(1);
+        });
+        channel.receive();
+      },
+      [] {});
+  EXPECT_EQ(times, 0);
+}
+
+TEST_P(DeadlockTest, AfterTheBlockingCallOneIsTold) {
+  Channel<int> first, second;
+  run_until_stuck(
+      [&] {
+        go([&] {
+          blocking([] { await_parked(*Scheduler::current(), 1); });
+          second.receive();
+        });
+        first.receive();
+      },
+      [&] {
+        first.close();
+        second.close();
+      });
+  ASSERT_EQ(told.size(), 2u);
+  for (const TaskInfo& task : told) EXPECT_EQ(task.reason, ParkReason::kReceive);
+}
+
+TEST_P(DeadlockTest, ABlockingCallThatWaitsForTheOutsideHidesNone) {
+  Channel<int> stuck;
+  std::latch outside(1);
+  run_until_stuck(
+      [&] {
+        go([&] {
+          const ExternalWait external;
+          blocking([&] { outside.wait(); });
+        });
+        stuck.receive();
+      },
+      [&] {
+        stuck.close();
+        outside.count_down();
+      });
+  ASSERT_EQ(told.size(), 2u);
+  EXPECT_FALSE(told[0].outside);
+  EXPECT_TRUE(told[1].outside);
+  EXPECT_EQ(told[1].reason, ParkReason::kBlocking);
 }
 
 INSTANTIATE_TEST_SUITE_P(Processors, DeadlockTest, testing::Values(1u, 2u, 4u));
