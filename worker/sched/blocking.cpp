@@ -6,6 +6,7 @@
 #include <bulkhead/sched/blocking.hpp>
 #include <bulkhead/sched/scheduler.hpp>
 #include <bulkhead/sched/waiter.hpp>
+#include <cerrno>
 #include <chrono>
 #include <system_error>
 #include <utility>
@@ -78,7 +79,14 @@ BlockingPool::~BlockingPool() {
     if (thread.joinable()) thread.join();
 }
 
+// On the context that runs next, whose errno it keeps: to start a thread may set it.
 void BlockingPool::submit(BlockingCall& call) {
+  const int errno_before = errno;
+  hand_over(call);
+  errno = errno_before;
+}
+
+void BlockingPool::hand_over(BlockingCall& call) {
   Helper* helper = nullptr;
   {
     base::MutexLock lock(mutex_);

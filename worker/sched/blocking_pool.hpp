@@ -51,6 +51,7 @@ class BlockingPool {
     std::condition_variable_any work;
   };
 
+  void hand_over(BlockingCall& call);
   void start_helper(BlockingCall& call) BULKHEAD_REQUIRES(mutex_);
   void enqueue(BlockingCall& call) BULKHEAD_REQUIRES(mutex_);
   void run_helper(Helper& helper, std::size_t number);

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <bulkhead/sched/task.hpp>
 #include <cstdint>
+#include <utility>
 
 #include "sched/sanitizer.hpp"
 #include "sched/stack.hpp"
@@ -13,16 +14,48 @@
 namespace bulkhead::sched {
 
 // What libstdc++ and libc++abi keep for each thread (Itanium C++ ABI, 2.2.2): the exceptions being
-// handled, and the number in flight. It belongs to the goroutine, so it goes with it.
+// handled, and the number in flight.
 struct ExceptionState {
+  void* caught;
+  unsigned int uncaught;
+};
+
+// One branch: each switch asks twice, and mostly all are zero.
+inline bool all_zero(const void* caught, unsigned int uncaught, int errno_value) {
+  return (reinterpret_cast<std::uintptr_t>(caught) | uncaught |
+          static_cast<unsigned int>(errno_value)) == 0;
+}
+
+// What the libraries keep for a thread and belongs to the goroutine: it goes with it.
+struct LibraryState {
   void* caught = nullptr;
   unsigned int uncaught = 0;
-  bool empty() const { return caught == nullptr && uncaught == 0; }
+  int errno_value = 0;
+
+  bool empty() const { return all_zero(caught, uncaught, errno_value); }
+};
+
+// Where a thread has it.
+struct LibraryPlace {
+  ExceptionState* exceptions = nullptr;
+  int* errno_location = nullptr;
+
+  bool empty() const { return all_zero(exceptions->caught, exceptions->uncaught, *errno_location); }
+  void take(LibraryState& to) const {  // leaves nothing
+    to.caught = std::exchange(exceptions->caught, nullptr);
+    to.uncaught = std::exchange(exceptions->uncaught, 0u);
+    to.errno_value = std::exchange(*errno_location, 0);
+  }
+  void put(LibraryState& from) const {
+    exceptions->caught = std::exchange(from.caught, nullptr);
+    exceptions->uncaught = std::exchange(from.uncaught, 0u);
+    *errno_location = std::exchange(from.errno_value, 0);
+  }
 };
 
 struct MachineContext {
   void* saved = nullptr;  // while it does not run
-  ExceptionState exceptions;
+  LibraryState library;   // likewise
   void* sanitizer_fiber = nullptr;
   sanitizer::StackInfo stack_info;
 };

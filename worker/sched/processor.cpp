@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <bulkhead/base/check.hpp>
+#include <cerrno>
 #include <cstring>
 #include <optional>
 #include <utility>
@@ -109,15 +110,15 @@ Processor::Processor(SchedulerImpl& owner, unsigned number)
 [[gnu::always_inline]] inline void SchedulerImpl::switch_to(Processor& processor,
                                                             MachineContext& from,
                                                             MachineContext& to) {
-  if (!processor.exceptions->empty()) [[unlikely]]
-    from.exceptions = std::exchange(*processor.exceptions, {});
+  if (!processor.library.empty()) [[unlikely]]
+    processor.library.take(from.library);
   processor.previous = &from;
   sanitizer::before_switch(&from.stack_info, to.stack_info);
   sanitizer::switch_fiber(to.sanitizer_fiber);
   Processor& here = *static_cast<Processor*>(switch_context(&from.saved, to.saved, &processor));
   sanitizer::after_switch(from.stack_info, &here.previous->stack_info);
-  if (!from.exceptions.empty()) [[unlikely]]
-    *here.exceptions = std::exchange(from.exceptions, {});
+  if (!from.library.empty()) [[unlikely]]
+    here.library.put(from.library);
   run_after(here);
   leave_scheduler(here);
 }
@@ -238,7 +239,7 @@ void SchedulerImpl::processor_loop(Processor& processor) {
   set_thread_state({.processor = &processor});
   if (observer != nullptr) observer->on_processor_start(processor.index);
   processor.host.sanitizer_fiber = sanitizer::current_fiber();
-  processor.exceptions = reinterpret_cast<ExceptionState*>(abi::__cxa_get_globals());
+  processor.library = {reinterpret_cast<ExceptionState*>(abi::__cxa_get_globals()), &errno};
   processor.thread.store(static_cast<int>(::syscall(SYS_gettid)), std::memory_order_release);
   for (;;) {
     enter_scheduler(processor);

@@ -51,8 +51,8 @@ struct alignas(64) Processor : ProcessorHead {
 
   Fiber* fiber = nullptr;  // whose stack runs; nullptr: the thread's own, `host`
   MachineContext host;
-  ExceptionState* exceptions = nullptr;  // the thread's
-  MachineContext* previous = nullptr;    // who switched last
+  LibraryPlace library;                // the thread's
+  MachineContext* previous = nullptr;  // who switched last
   After after;
 
   // The goroutine that became runnable last runs next, for it has what the running one has just
