@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <bit>
 #include <bulkhead/base/check.hpp>
 #include <cerrno>
 #include <cstdio>
@@ -16,7 +17,6 @@ namespace {
 
 // Linux 6.13; glibc's headers here do not name it.
 constexpr int kMadvGuardInstall = 102;
-constexpr std::size_t kStacksPerSlab = 64;
 constexpr std::uint64_t kCanary = 0x5afe57ac4b0a7ull;
 constexpr std::size_t kCanaryWords = 16;
 
@@ -95,7 +95,7 @@ StackPool::StackPool(std::size_t usable_bytes, StackGuard best)
 StackPool::~StackPool() {
   base::MutexLock guard(mutex_);
   BULKHEAD_CHECK(given_out_ == 0, "{} stacks are still in use", given_out_);
-  for (std::byte* slab : slabs_) ::munmap(slab, kStacksPerSlab * stack_bytes_);
+  for (const Slab& slab : slabs_) ::munmap(slab.low, kStacksPerSlab * stack_bytes_);
   // relaxed: see mapping_to_spare().
   protected_stacks.fetch_sub(protected_, std::memory_order_relaxed);
 }
@@ -103,17 +103,34 @@ StackPool::~StackPool() {
 Stack StackPool::acquire() {
   base::MutexLock guard(mutex_);
   ++given_out_;
-  if (!free_.empty()) {
-    Stack stack = free_.back();
-    free_.pop_back();
+  if (!warm_.empty()) {
+    Stack stack = warm_.back();
+    warm_.pop_back();
     return stack;
   }
+  if (!cold_.empty()) {
+    const std::uint32_t number = cold_.back();
+    Slab& slab = slabs_[number];
+    const auto place = static_cast<std::uint32_t>(std::countr_zero(slab.cold));
+    slab.cold &= slab.cold - 1;
+    if (slab.cold == 0) cold_.pop_back();
+    return cut(number, place);
+  }
   if (slab_used_ == kStacksPerSlab) add_slab();
+  const auto number = static_cast<std::uint32_t>(slabs_.size() - 1);
+  const auto place = static_cast<std::uint32_t>(slab_used_++);
+  StackGuard& installed = slabs_.back().guards[place];
+  installed = install_guard(cut(number, place).low);
+  if (installed == StackGuard::kMprotect) ++protected_;
+  return cut(number, place);
+}
+
+Stack StackPool::cut(std::uint32_t slab, std::uint32_t place) const {
   Stack stack;
-  stack.low = slabs_.back() + slab_used_++ * stack_bytes_;
+  stack.low = slabs_[slab].low + place * stack_bytes_;
   stack.high = stack.low + stack_bytes_;
-  stack.guard = install_guard(stack.low);
-  if (stack.guard == StackGuard::kMprotect) ++protected_;
+  stack.guard = slabs_[slab].guards[place];
+  stack.slab = slab;
   return stack;
 }
 
@@ -125,7 +142,10 @@ void StackPool::release(Stack stack, Pages pages) {
     (void)::madvise(stack.usable_low(), stack.usable_bytes(), MADV_DONTNEED);
   base::MutexLock guard(mutex_);
   --given_out_;
-  free_.push_back(stack);
+  if (pages == Pages::kKeep) return warm_.push_back(stack);
+  Slab& slab = slabs_[stack.slab];
+  if (slab.cold == 0) cold_.push_back(stack.slab);
+  slab.cold |= std::uint64_t{1} << (static_cast<std::size_t>(stack.low - slab.low) / stack_bytes_);
 }
 
 void StackPool::add_slab() {
@@ -135,7 +155,7 @@ void StackPool::add_slab() {
                  kStacksPerSlab, stack_bytes_, given_out_, std::strerror(errno));
   // A huge page would back eight stacks that use a page each. Kernels without them refuse: fine.
   (void)::madvise(slab, bytes, MADV_NOHUGEPAGE);
-  slabs_.push_back(slab);
+  slabs_.push_back({.low = slab});
   slab_used_ = 0;
 }
 
