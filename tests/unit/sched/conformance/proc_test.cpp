@@ -30,7 +30,7 @@ TEST_P(GoProc, TestYieldProgress) {
   run([] {
     Channel<bool> stop, stopped;
     go([&] { poll(stop, stopped); });
-    for (int i = 0; i < 100; ++i) yield();
+    for (int i = 0; i < 20; ++i) yield();
     stop.send(true);
     stopped.receive();
   });
@@ -40,7 +40,7 @@ TEST_P(GoProc, TestYieldLockedProgress) {
   run([] {
     Channel<bool> stop, stopped;
     std::thread locked([&] { poll(stop, stopped); });
-    for (int i = 0; i < 100; ++i) yield();
+    for (int i = 0; i < 20; ++i) yield();
     stop.send(true);
     stopped.receive();
     locked.join();
@@ -109,16 +109,16 @@ TEST_P(GoProcParallel, TestGoroutineParallelism) {
 TEST_P(GoProcParallel, TestGoroutineParallelism2) {
   run([this] {
     for (int round = 0; round < 3; ++round) {
-      Channel<bool> done(1);
+      Channel<bool> done;
       std::atomic<unsigned> running{0}, turn{0};
+      WaitGroup all_ran;
+      all_ran.add(count());
       for (unsigned i = 0; i < count(); ++i)
         go([&] {
-          if (++running == count())
-            done.send(true);
-          else
-            while (running != count()) std::this_thread::yield();
+          for (++running; running != count();) std::this_thread::yield();
+          all_ran.done();
         });
-      done.receive();
+      all_ran.wait();
       for (unsigned i = 0; i < count(); i += 2)
         go([&, i] {
           for (unsigned n = i; n < i + 2; ++n)

@@ -10,7 +10,7 @@
 #include "tests/unit/sched/everywhere.hpp"
 
 #if defined(BULKHEAD_ASAN) || defined(BULKHEAD_TSAN)
-#include <sanitizer/allocator_interface.h>
+extern "C" std::size_t __sanitizer_get_current_allocated_bytes();  // gcc has no header for it
 #endif
 
 namespace bulkhead::sched {
