@@ -15,6 +15,7 @@
 // longer and longer, in the end until a processor wakes it.
 #include "sched/monitor.hpp"
 
+#include <fmt/format.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
@@ -28,6 +29,7 @@
 #include <bulkhead/base/check.hpp>
 #include <bulkhead/base/frames.hpp>
 #include <cerrno>
+#include <fstream>
 #include <string>
 
 #include "sched/processor.hpp"
@@ -89,6 +91,24 @@ bool catch_signal() {
     return ::sigaction(kSignal, &action, nullptr) == 0;
   }();
   return ours;
+}
+
+// The processor time that a thread of this process has used; the kernel's encoding of the clock
+// that pthread_getcpuclockid() answers.
+std::int64_t cpu_ns(int thread) {
+  const auto clock = static_cast<clockid_t>((~static_cast<unsigned>(thread) << 3) | 6u);
+  timespec used{};
+  if (::clock_gettime(clock, &used) != 0) return 0;
+  return std::int64_t{used.tv_sec} * 1'000'000'000 + used.tv_nsec;
+}
+
+// It would run, if the machine had a core for it.
+bool waits_for_a_core(int thread) {
+  std::ifstream file(fmt::format("/proc/self/task/{}/stat", thread));
+  std::string stat;
+  std::getline(file, stat);
+  const std::size_t name_end = stat.rfind(')');
+  return name_end != std::string::npos && name_end + 2 < stat.size() && stat[name_end + 2] == 'R';
 }
 
 }  // namespace
@@ -175,20 +195,24 @@ bool Monitor::look(std::int64_t now) {
     Processor& processor = *scheduler_.processors[i];
     Watched& watched = watched_[i];
     const std::uint32_t tick = processor.tick.load(std::memory_order_relaxed);
-    const bool runs = processor.thread.load(std::memory_order_acquire) != 0 &&
-                      !processor.asleep.load(std::memory_order_relaxed);
+    const int thread = processor.thread.load(std::memory_order_acquire);
+    const bool runs = thread != 0 && !processor.asleep.load(std::memory_order_relaxed);
     active = active || runs || tick != watched.tick;
     if (!runs || tick != watched.tick) {
       call_back(watched);
       watched.tick = tick;
       watched.since_ns = now;
+      watched.cpu_ns = cpu_ns(thread);
       watched.asked = watched.told = false;
       continue;
     }
     const std::int64_t ran = now - watched.since_ns;
     if (ran < kOverdue || !is_kept_waiting(processor, now)) continue;
     processor.overdue.store(true, std::memory_order_relaxed);
-    if (ran >= kHog && watched.lent == nullptr) on_hog(processor, watched, now);
+    if (ran < kHog || watched.lent != nullptr) continue;
+    // A machine that is busy with others is nobody's fault here, and no processor helps.
+    if (cpu_ns(thread) - watched.cpu_ns < kHog / 2 && waits_for_a_core(thread)) continue;
+    on_hog(processor, watched, now);
   }
   return active;
 }

@@ -33,6 +33,7 @@ class Monitor {
   struct Watched {
     std::uint32_t tick = 0;
     std::int64_t since_ns = 0;  // it has been at that tick
+    std::int64_t cpu_ns = 0;    // that its thread had used by then
     bool asked = false;         // by the signal
     bool told = false;          // as a hog
     Processor* lent = nullptr;  // for it
