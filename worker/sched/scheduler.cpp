@@ -182,7 +182,7 @@ void SchedulerImpl::start_in_order(Processor& processor, std::function<void()> b
   wake_one();
 }
 
-void go(std::function<void()> body, Tag tag) {
+void go_tagged(std::function<void()> body, Tag tag) {
   if (current_task() == nullptr) return go_elsewhere({}, std::move(body), tag, {});
   Processor& processor = processor_here();
   processor.scheduler.start_in_order(processor, std::move(body), tag);

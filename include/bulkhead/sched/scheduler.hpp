@@ -217,7 +217,8 @@ void go(GoOptions options, Body body, base::SourceSite site = base::SourceSite::
 // such goroutines start in the order of their go(), the oldest first however many wait. Those of
 // the other kind may start in any order (many wait: the youngest first, so that a tree of
 // goroutines is walked depth first).
-void go(std::function<void()> body, Tag tag);
+template <std::convertible_to<std::function<void()>> Body>
+void go(Body body, Tag tag);
 
 void yield();
 void sleep_for(base::Duration duration, base::SourceSite site = base::SourceSite::current());
@@ -271,6 +272,13 @@ void run_body(Task& task, bool run) {
     body->~Body();
   else
     delete body;
+}
+
+void go_tagged(std::function<void()> body, Tag tag);
+
+template <std::convertible_to<std::function<void()>> Body>
+void go(Body body, Tag tag) {
+  go_tagged(std::move(body), tag);
 }
 
 // The body of a goroutine that is begun.
