@@ -192,10 +192,11 @@ std::string describe_circles(const std::vector<TaskInfo>& tasks) {
                           name_of_task(tasks[circle[0]]));
       continue;
     }
-    std::string sentence;
-    for (const std::size_t place : circle)
-      sentence += fmt::format("{} waits for a mutex of ", name_of_task(tasks[place]));
-    text += fmt::format("{}{}\n", sentence, name_of_task(tasks[circle[0]]));
+    std::string sentence = name_of_task(tasks[circle[0]]);
+    for (std::size_t i = 1; i <= circle.size(); ++i)
+      sentence += fmt::format("{} waits for a mutex of {}", i == 1 ? "" : ", which",
+                              name_of_task(tasks[circle[i % circle.size()]]));
+    text += sentence + '\n';
   }
   return text;
 }

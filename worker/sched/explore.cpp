@@ -202,7 +202,10 @@ void run_once(Chooser& chooser, const std::function<void()>& program) {
   options.chooser = &chooser;
   options.on_deadlock = [](const std::vector<TaskInfo>& tasks) {
     const auto name = [](Tag tag) { return fmt::format("tag {}", tag); };
-    std::fputs(describe_deadlock(tasks, name).c_str(), stderr);
+    // Time stands where the last of them began to wait.
+    base::TimePoint end{};
+    for (const TaskInfo& task : tasks) end = std::max(end, task.since);
+    std::fputs(describe_deadlock(tasks, name, end).c_str(), stderr);
     std::fflush(nullptr);
     ::_exit(kDeadlockExit);
   };
