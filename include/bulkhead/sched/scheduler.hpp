@@ -281,9 +281,9 @@ void go(Body body, Tag tag) {
   go_tagged(std::move(body), tag);
 }
 
-// The body of a goroutine that is begun.
+// The body of a goroutine that is begun; moved from.
 template <class Body>
-void launch_with(Task& task, Body&& body) {
+void launch_with(Task& task, Body& body) {
   if constexpr (sizeof(Body) <= Task::kClosureBytes && alignof(Body) <= alignof(std::max_align_t))
     new (task.closure) Body(std::move(body));
   else
@@ -294,7 +294,7 @@ void launch_with(Task& task, Body&& body) {
 
 // std::function wants to copy.
 template <class Body>
-void go_elsewhere_with(GoOptions&& options, Body&& body, base::SourceSite site) {
+void go_elsewhere_with(GoOptions&& options, Body& body, base::SourceSite site) {
   if constexpr (std::copy_constructible<Body>)
     go_elsewhere(std::move(options), std::move(body), current_tag(), site);
   else
@@ -305,15 +305,14 @@ void go_elsewhere_with(GoOptions&& options, Body&& body, base::SourceSite site) 
 
 template <std::invocable Body>
 void go(Body body, base::SourceSite site) {
-  if (current_task() == nullptr) return go_elsewhere_with({}, std::move(body), site);
-  launch_with(begin_task(site), std::move(body));
+  if (current_task() == nullptr) return go_elsewhere_with({}, body, site);
+  launch_with(begin_task(site), body);
 }
 
 template <std::invocable Body>
 void go(GoOptions options, Body body, base::SourceSite site) {
-  if (current_task() == nullptr)
-    return go_elsewhere_with(std::move(options), std::move(body), site);
-  launch_with(begin_task(std::move(options), site), std::move(body));
+  if (current_task() == nullptr) return go_elsewhere_with(std::move(options), body, site);
+  launch_with(begin_task(std::move(options), site), body);
 }
 
 }  // namespace bulkhead::sched
