@@ -2,6 +2,7 @@
 // has the others, and what is not needed for a while is given back to the system.
 #include <algorithm>
 #include <bit>
+#include <cerrno>
 #include <new>
 #include <utility>
 
@@ -38,7 +39,9 @@ Fiber& SchedulerImpl::take_fiber(Processor& processor, Task& task) {
 
 // Its first page is touched here.
 Fiber& SchedulerImpl::make_fiber(StackPool& pool) {
+  const int errno_before = errno;  // of the one that leaves; some kernels refuse a part of this
   const Stack stack = pool.acquire();
+  errno = errno_before;
   // Coloured: the tops of all stacks would otherwise fall into the same sets of the caches.
   const std::uint64_t colour = colours.fetch_add(1, std::memory_order_relaxed) % 16;
   constexpr std::size_t kRecordBytes = (sizeof(Fiber) + 63) / 64 * 64;

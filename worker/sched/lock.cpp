@@ -52,7 +52,8 @@ void Lock::lock_slow() {
       continue;
     }
     const timespec duration{.tv_sec = 0, .tv_nsec = sleep};
-    ::nanosleep(&duration, nullptr);
+    // Returns its error, EINTR mostly: errno is the caller's.
+    ::clock_nanosleep(CLOCK_MONOTONIC, 0, &duration, nullptr);
     sleep = std::min(2 * sleep, kLongestSleep);
   }
 }

@@ -3,6 +3,8 @@
 #include <bulkhead/sched/errno.hpp>
 // Again, and in the C spelling: they change nothing.
 #include <errno.h>
+#include <pthread.h>
+#include <signal.h>
 
 #include <atomic>
 #include <bulkhead/sched/wait_group.hpp>
@@ -10,6 +12,7 @@
 #include <cerrno>
 #include <chrono>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "sched_test.hpp"
@@ -62,6 +65,9 @@ class Ferry {
 
 struct Crossings {
   Ferry ferry;
+  // On a busy machine a processor's thread waits for milliseconds until it runs again.
+  const std::chrono::steady_clock::time_point enough =
+      std::chrono::steady_clock::now() + std::chrono::seconds(20);
   std::atomic<int> left;
   std::atomic<int> migrated{0};
   std::atomic<int> lost{0};
@@ -69,7 +75,7 @@ struct Crossings {
 
 // In one function, so that the compiler sees both uses of errno.
 void cross_with_errno(Crossings& crossings, int mine) {
-  while (crossings.left.fetch_sub(1) > 0) {
+  while (crossings.left.fetch_sub(1) > 0 && std::chrono::steady_clock::now() < crossings.enough) {
     const int before = current_processor();
     errno = mine;
     crossings.ferry.cross();
@@ -83,7 +89,7 @@ void cross_with_errno(Crossings& crossings, int mine) {
 
 TEST_P(ErrnoTest, GoesWithItsGoroutineOverMigrations) {
   constexpr int kCrossings = kSanitized ? 10'000 : 100'000;
-  constexpr int kGoroutines = 16;
+  constexpr int kGoroutines = 64;
   Crossings crossings;
   crossings.left = kCrossings;
   std::atomic<int> crossing{kGoroutines};
@@ -104,7 +110,34 @@ TEST_P(ErrnoTest, GoesWithItsGoroutineOverMigrations) {
     }
   });
   EXPECT_EQ(crossings.lost, 0);
-  EXPECT_GT(crossings.migrated, kCrossings / 2);
+  EXPECT_GT(crossings.migrated, 1000);
+  RecordProperty("migrations", crossings.migrated);
+}
+
+// Whoever waits for long sleeps, and signals interrupt that.
+TEST(ErrnoThreadTest, IsLeftAloneByALockThatIsWaitedFor) {
+  static std::atomic<int> signals;
+  struct sigaction action {};
+  struct sigaction before {};
+  action.sa_handler = [](int) { ++signals; };
+  ASSERT_EQ(::sigaction(SIGUSR1, &action, &before), 0);
+  Lock lock;
+  int after = 0;
+  lock.lock();
+  std::thread waiter([&] {
+    errno = ENOTTY;
+    const LockGuard guard(lock);
+    after = errno;
+  });
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::minutes(2);
+  while (signals < 1000 && std::chrono::steady_clock::now() < deadline) {
+    ::pthread_kill(waiter.native_handle(), SIGUSR1);
+    std::this_thread::yield();
+  }
+  lock.unlock();
+  waiter.join();
+  ::sigaction(SIGUSR1, &before, nullptr);
+  EXPECT_EQ(after, ENOTTY);
 }
 
 INSTANTIATE_TEST_SUITE_P(Processors, ErrnoTest, testing::Values(2u, 4u));
