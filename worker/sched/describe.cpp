@@ -54,7 +54,7 @@ std::string name_of_frame(std::uintptr_t address) {
     return fmt::format("{:#x}", address);
   const std::string_view path = info.dli_fname;
   const std::string_view file = path.substr(path.rfind('/') + 1);
-  const std::string place =
+  std::string place =
       fmt::format("{}+{:#x}", file, address - reinterpret_cast<std::uintptr_t>(info.dli_fbase));
   if (info.dli_sname == nullptr) return place;
   int status = -1;
