@@ -209,7 +209,7 @@ bool Monitor::look(std::int64_t now) {
     const std::int64_t ran = now - watched.since_ns;
     if (ran < kOverdue || !is_kept_waiting(processor, now)) continue;
     processor.overdue.store(true, std::memory_order_relaxed);
-    if (ran < kHog || watched.lent != nullptr) continue;
+    if (ran < kHog || (watched.lent != nullptr && watched.told)) continue;
     // A machine that is busy with others is nobody's fault here, and no processor helps.
     if (cpu_ns(thread) - watched.cpu_ns < kHog / 2 && waits_for_a_core(thread)) continue;
     on_hog(processor, watched, now);
@@ -234,15 +234,17 @@ void Monitor::on_hog(Processor& processor, Watched& watched, std::int64_t now) {
     if (catch_signal()) ::syscall(SYS_tgkill, ::getpid(), thread, kSignal);
     return;
   }
-  // With more than one processor another may be lent without it.
   const bool answered = probe.answered.load(std::memory_order_acquire);
-  if (!answered && scheduler_.options.processors == 1) return;
   if (answered && (!probe.in_goroutine || probe.tick != watched.tick)) {
     watched.asked = false;  // it was in the scheduler just then
     return;
   }
-  lend(watched, answered ? probe.cpu : -1, thread);
-  if (!watched.told && answered) tell(processor, watched, now);
+  // Whoever waits for a core answers when it has one. Others may be blocked in the kernel: where
+  // there is more than one processor, another may be lent without an answer.
+  if (!answered && (scheduler_.options.processors == 1 || waits_for_a_core(thread))) return;
+  if (watched.lent == nullptr) lend(watched, answered ? probe.cpu : -1, thread);
+  if (!answered || watched.told) return;
+  tell(processor, watched, now);
   watched.told = true;
 }
 

@@ -157,8 +157,7 @@ TEST_P(MonitorTest, GoroutinesThatWaitForOneAnothersMutexesAreToldThoughOthersRu
   ASSERT_EQ(told.size(), 1u);
   EXPECT_NE(told.begin()->find("'ab' waits for a mutex of goroutine"), std::string::npos)
       << *told.begin();
-  EXPECT_NE(told.begin()->find("'ba'"), std::string::npos)
-      << *told.begin();
+  EXPECT_NE(told.begin()->find("'ba'"), std::string::npos) << *told.begin();
 }
 
 INSTANTIATE_TEST_SUITE_P(Processors, MonitorTest, testing::Values(1u, 2u, 4u));
