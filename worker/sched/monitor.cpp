@@ -132,7 +132,7 @@ Monitor::~Monitor() {
   wake();
   thread_.join();
   for (Loan& loan : loans_)
-    if (loan.processor != nullptr) end(loan, base::monotonic_ns());
+    if (loan.processor != nullptr) end(loan);
   scheduler_.monitor = nullptr;
 }
 
@@ -146,7 +146,7 @@ void Monitor::loop() {
     const bool active = look(now);
     quiet = active ? 0 : quiet + 1;
     period = active ? kPeriod : std::min(2 * period, kLongestPeriod);
-    collect(now);
+    collect();
     if (now >= next_trim_ns_) {
       scheduler_.trim();
       next_trim_ns_ = base::monotonic_ns() + kTrimPeriod;
@@ -312,7 +312,7 @@ void Monitor::call_back(Watched& watched) {
 }
 
 // Those that have been called back, and have ended.
-void Monitor::collect(std::int64_t now) {
+void Monitor::collect() {
   bool lent = false;
   bool ended = false;
   for (Loan& loan : loans_) {
@@ -321,7 +321,7 @@ void Monitor::collect(std::int64_t now) {
       lent = true;
       continue;
     }
-    end(loan, now);
+    end(loan);
     ended = true;
   }
   // release pairs with the acquire in pick_due(): what the lent one has done is done.
@@ -329,11 +329,11 @@ void Monitor::collect(std::int64_t now) {
     scheduler_.unshare.store(true, std::memory_order_release);
 }
 
-void Monitor::end(Loan& loan, std::int64_t now) {
+void Monitor::end(Loan& loan) {
   loan.thread.join();
-  scheduler_.lent_ns.fetch_add(now - loan.since_ns, std::memory_order_relaxed);
-  if (scheduler_.observer != nullptr)
-    scheduler_.observer->on_loan_end(base::Duration(now - loan.since_ns));
+  const std::int64_t lent = base::monotonic_ns() - loan.since_ns;
+  scheduler_.lent_ns.fetch_add(lent, std::memory_order_relaxed);
+  if (scheduler_.observer != nullptr) scheduler_.observer->on_loan_end(base::Duration(lent));
   if (loan.restrained != 0)
     ::sched_setaffinity(loan.restrained, loan.affinity.size(),
                         reinterpret_cast<const cpu_set_t*>(loan.affinity.data()));

@@ -57,8 +57,8 @@ class Monitor {
   void tell(const Processor& processor, const Watched& watched, std::int64_t now);
   void lend(Watched& watched, int cpu, int hog_thread);
   void call_back(Watched& watched);
-  void collect(std::int64_t now);
-  void end(Loan& loan, std::int64_t now);
+  void collect();
+  void end(Loan& loan);
   void look_for_circles();
 
   SchedulerImpl& scheduler_;

@@ -193,6 +193,11 @@ const Task* holder_of_what_it_waits_for(const Task& task, const MutexHolders& ho
   if ((object & ParkRecord::kMutexBit) == 0) return nullptr;
   return holders.holder(*reinterpret_cast<const Mutex*>(object & ~ParkRecord::kMutexBit));
 }
+
+// The two are read one after the other, and may belong to different goroutines.
+base::SourceSite site_of(const char* file, std::uint16_t line) {
+  return {file, file != nullptr ? line : std::uint16_t{0}};
+}
 }  // namespace
 
 TaskInfo SchedulerImpl::info_of(const Task& task) const {
@@ -208,16 +213,16 @@ TaskInfo SchedulerImpl::info_of(const Task& task) const {
     info.site = more.site;
     info.name = more.name;
   } else {
-    info.site = {static_cast<const char*>(task.origin.load(std::memory_order_relaxed)),
-                 task.line.load(std::memory_order_relaxed)};
+    info.site = site_of(static_cast<const char*>(task.origin.load(std::memory_order_relaxed)),
+                        task.line.load(std::memory_order_relaxed));
   }
   const Fiber* const fiber = task.fiber.load(std::memory_order_relaxed);
   if (info.reason == ParkReason::kNone || fiber == nullptr) return info;
   const ParkRecord& park = fiber->park;
   info.object = reinterpret_cast<const void*>(park.object.load(std::memory_order_relaxed) &
                                               ~ParkRecord::kMutexBit);
-  info.waits_at = {park.file.load(std::memory_order_relaxed),
-                   park.line.load(std::memory_order_relaxed)};
+  info.waits_at =
+      site_of(park.file.load(std::memory_order_relaxed), park.line.load(std::memory_order_relaxed));
   info.since = base::TimePoint(base::Duration(park.since_ns.load(std::memory_order_relaxed)));
   return info;
 }
