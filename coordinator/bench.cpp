@@ -1,7 +1,6 @@
 #include "bench.hpp"
 
 #include <bulkhead/v1/report.pb.h>
-#include <google/protobuf/util/json_util.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -45,10 +44,8 @@ tl::expected<std::vector<std::string>, Stop> chosen_rows(const v1::BenchList& li
 
 // What a worker printed is not trusted: figures that are numbers, and not too many.
 Result<v1::BenchRun> parse_run(const std::string& json) {
-  google::protobuf::util::JsonParseOptions options;
-  options.ignore_unknown_fields = true;
   v1::BenchRun run;
-  const bool parsed = google::protobuf::util::JsonStringToMessage(json, &run, options).ok();
+  const bool parsed = parse_json(json, run);
   const auto is_number = [](const v1::BenchFigure& figure) {
     return std::isfinite(figure.value()) && !figure.name().empty();
   };
@@ -57,11 +54,6 @@ Result<v1::BenchRun> parse_run(const std::string& json) {
     return fail(Code::kProtocolError, "printed words that are no figures");
   }
   return run;
-}
-
-std::string last_line(std::string_view text) {
-  while (!text.empty() && text.back() == '\n') text.remove_suffix(1);
-  return wire::printable(text.substr(text.rfind('\n') + 1), 400);
 }
 
 class Bench {

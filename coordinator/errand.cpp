@@ -1,8 +1,10 @@
 #include "errand.hpp"
 
 #include <fmt/format.h>
+#include <google/protobuf/util/json_util.h>
 #include <poll.h>
 
+#include <bulkhead/wire/text.hpp>
 #include <utility>
 
 namespace bulkhead::coordinator {
@@ -73,6 +75,17 @@ ErrandEnd run_errand(Host& host, Interrupts& interrupts, const Errand& errand) {
     pollfd waits[] = {{host.event_fd(), POLLIN, 0}, {interrupts.fd(), POLLIN, 0}};
     ::poll(waits, 2, 100);
   }
+}
+
+std::string last_line(std::string_view aside) {
+  while (!aside.empty() && aside.back() == '\n') aside.remove_suffix(1);
+  return wire::printable(aside.substr(aside.rfind('\n') + 1), 400);
+}
+
+bool parse_json(const std::string& output, google::protobuf::Message& message) {
+  google::protobuf::util::JsonParseOptions options;
+  options.ignore_unknown_fields = true;
+  return google::protobuf::util::JsonStringToMessage(output, &message, options).ok();
 }
 
 }  // namespace bulkhead::coordinator

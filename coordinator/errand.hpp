@@ -2,8 +2,11 @@
 // output kept.
 #pragma once
 
+#include <google/protobuf/message.h>
+
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "host/host.hpp"
@@ -30,5 +33,11 @@ struct ErrandEnd {
 // Blocks until it is gone. One that a signal ended, perhaps a stranger's, is started again, three
 // times in all; so is one whose launcher died.
 ErrandEnd run_errand(Host& host, Interrupts& interrupts, const Errand& errand);
+
+// The last line of what one said aside, fit to be shown.
+std::string last_line(std::string_view aside);
+
+// What one printed as JSON. Fields that are not ours are left out; false: it is none.
+bool parse_json(const std::string& output, google::protobuf::Message& message);
 
 }  // namespace bulkhead::coordinator

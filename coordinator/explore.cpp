@@ -30,11 +30,6 @@ constexpr double kShareSeconds = 1;      // that a worker's share should take
 constexpr double kLongestSeconds = 365.0 * 86400;
 constexpr std::size_t kMostSaid = 64 * 1024;
 
-std::string last_line(std::string_view text) {
-  while (!text.empty() && text.back() == '\n') text.remove_suffix(1);
-  return wire::printable(text.substr(text.rfind('\n') + 1), 400);
-}
-
 // A word for a shell.
 std::string quoted(const std::string& word) {
   constexpr std::string_view kPlain =
@@ -197,11 +192,8 @@ class Exploration {
     const std::string said = last_line(end.aside);
     if (end.exit_code == kExitUsage) return stop(kExitUsage, "{}", said);
     if (!end.failure.empty()) return refuse(said.empty() ? end.failure : end.failure + ": " + said);
-    google::protobuf::util::JsonParseOptions parsing;
-    parsing.ignore_unknown_fields = true;
     v1::ExploreRun run;
-    const bool parsed = google::protobuf::util::JsonStringToMessage(end.output, &run, parsing).ok();
-    if (!parsed || !makes_sense(request, run)) {
+    if (!parse_json(end.output, run) || !makes_sense(request, run)) {
       return refuse("told of its schedules in words that make no sense");
     }
     return run;

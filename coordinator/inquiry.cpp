@@ -1,7 +1,6 @@
 #include "inquiry.hpp"
 
 #include <fmt/format.h>
-#include <google/protobuf/util/json_util.h>
 
 #include <bulkhead/wire/codec.hpp>
 #include <bulkhead/wire/text.hpp>
@@ -14,13 +13,6 @@ namespace bulkhead::coordinator {
 namespace {
 
 constexpr auto kDeadline = std::chrono::seconds(20);
-
-template <class Message>
-bool parse(const std::string& json, Message& message) {
-  google::protobuf::util::JsonParseOptions options;
-  options.ignore_unknown_fields = true;
-  return google::protobuf::util::JsonStringToMessage(json, &message, options).ok();
-}
 
 }  // namespace
 
@@ -48,7 +40,7 @@ tl::expected<v1::WorkerDescription, Stop> Inquiry::describe() {
   const auto output = ask({"--describe"}, "describe itself");
   if (!output) return tl::unexpected(output.error());
   v1::WorkerDescription description;
-  if (!parse(*output, description)) {
+  if (!parse_json(*output, description)) {
     return refuse("described itself in words that are no description; is it a bulkhead worker?");
   }
   if (description.protocol() != wire::kProtocol || description.build_id() != wire::build_id()) {
@@ -65,7 +57,7 @@ tl::expected<double, Stop> Inquiry::calibrate() {
   const auto output = ask({"--calibrate"}, "calibrate its work");
   if (!output) return tl::unexpected(output.error());
   v1::Calibration calibration;
-  const bool parsed = parse(*output, calibration);
+  const bool parsed = parse_json(*output, calibration);
   const double rate = calibration.iterations_per_second();
   if (!parsed || !std::isfinite(rate) || rate < 1) {
     return refuse("calibrated its work with words that are no calibration");
@@ -77,7 +69,7 @@ tl::expected<v1::BenchList, Stop> Inquiry::bench_rows() {
   const auto output = ask({"--bench", "sched"}, "list its benches");
   if (!output) return tl::unexpected(output.error());
   v1::BenchList list;
-  if (!parse(*output, list) || list.rows().empty()) {
+  if (!parse_json(*output, list) || list.rows().empty()) {
     return refuse("listed its benches in words that are no list");
   }
   return list;

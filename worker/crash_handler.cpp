@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <bulkhead/base/check.hpp>
 #include <bulkhead/base/clock.hpp>
+#include <bulkhead/base/frames.hpp>
 #include <bulkhead/base/opaque.hpp>
 #include <bulkhead/sched/scheduler.hpp>
 #include <bulkhead/wire/codec.hpp>
@@ -79,28 +80,6 @@ Bounds stack_bounds() {
   const sched::StackBounds goroutine = sched::current_stack();
   if (goroutine.high != 0) return {goroutine.low + goroutine.guard_bytes, goroutine.high};
   return {t_stack_low, t_stack_high};
-}
-
-// The chain of frame pointers, as far as it stays inside the stack that ran: it is garbage inside
-// code built without frame pointers.
-#if defined(__SANITIZE_ADDRESS__)
-__attribute__((no_sanitize_address))
-#endif
-std::uint32_t
-walk_frames(const Registers& registers, std::uint64_t* frames) {
-  std::uint32_t count = 0;
-  frames[count++] = registers.instruction;
-  const auto [low, high] = stack_bounds();
-  std::uintptr_t frame = registers.frame;
-  while (count < wire::kMaxFrames && frame >= low && frame + 2 * sizeof(std::uintptr_t) <= high &&
-         frame % sizeof(std::uintptr_t) == 0) {
-    const auto* words = reinterpret_cast<const std::uintptr_t*>(frame);
-    if (words[1] == 0) break;
-    frames[count++] = words[1];
-    if (words[0] <= frame) break;
-    frame = words[0];
-  }
-  return count;
 }
 
 // By a system call, which refuses what can't be read instead of faulting: a thread that the user's
@@ -177,7 +156,9 @@ void on_fatal_signal(int signal_number, siginfo_t* info, void* context) {
     fatal.job = own_fault ? sched::current_tag() : wire::kNoJob;  // of a thread beyond the slots
   }
   fatal.stack_overflow = signal_number == SIGSEGV && in_stack_guard(fatal.address) ? 1 : 0;
-  fatal.frame_count = walk_frames(registers, fatal.frames.data());
+  const auto [low, high] = stack_bounds();
+  fatal.frame_count = base::walk_frames({registers.instruction, registers.frame}, low, high,
+                                        fatal.frames.data(), wire::kMaxFrames);
   fatal.complete.store(1, std::memory_order_release);  // pairs with snapshot()
 
   // Wakes the coordinator now: taking this process apart may take the kernel milliseconds.

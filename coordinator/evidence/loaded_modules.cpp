@@ -1,6 +1,5 @@
 #include "evidence/loaded_modules.hpp"
 
-#include <cxxabi.h>
 #include <dwarf.h>
 #include <elfutils/libdw.h>
 #include <elfutils/libdwelf.h>
@@ -8,6 +7,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <bulkhead/base/demangle.hpp>
 #include <bulkhead/base/unique_fd.hpp>
 #include <cstdlib>
 #include <cstring>
@@ -66,10 +66,7 @@ bool is_loaded_file(int fd, const std::string& build_id) {
 
 std::string demangled(const char* name) {
   if (name == nullptr) return {};
-  int status = 0;
-  char* const text = abi::__cxa_demangle(name, nullptr, nullptr, &status);
-  std::string result = status == 0 && text != nullptr ? text : name;
-  std::free(text);
+  std::string result = base::demangled(name);
   if (result.size() > kMaxSymbolBytes) result.resize(kMaxSymbolBytes);
   return result;
 }

@@ -13,32 +13,14 @@
 
 #include "sched/blocking_pool.hpp"
 #include "sched/processor.hpp"
+#include "sched/thread_blocks.hpp"
 
 namespace bulkhead::sched {
 namespace {
 
 constexpr std::chrono::seconds kLongestIdle{5};
 
-// The host of a plain thread is told, whatever way the call ends.
-class Blocked {
- public:
-  explicit Blocked(const ThreadState& state) : state_(state) { state_.host->on_block(); }
-  ~Blocked() { state_.host->on_run(state_.entered_tag); }
-  Blocked(const Blocked&) = delete;
-  Blocked& operator=(const Blocked&) = delete;
-
- private:
-  const ThreadState state_;
-};
-
-void call_on_thread(void (*body)(void*), void* context) {
-  const ThreadState state = thread_state();
-  if (state.host == nullptr) return body(context);
-  const Blocked blocked(state);
-  body(context);
-}
-
-// Sleeping, not parked: it wakes by itself, so the others that wait are in no deadlock.
+// What a dump tells of the wait that park_task() has begun.
 void note_wait(const BlockingCall& call, ParkReason reason) {
   call.task.set_status(Task::kSleeping, reason);
 }
@@ -47,7 +29,10 @@ void note_wait(const BlockingCall& call, ParkReason reason) {
 
 void internal::run_blocking(void (*body)(void*), void* context, base::SourceSite site) {
   Task* const task = current_task();
-  if (task == nullptr) return call_on_thread(body, context);
+  if (task == nullptr) {
+    const ThreadBlocks blocks;
+    return body(context);
+  }
   if (task->scheduler->chooser != nullptr) {
     interleave();
     return body(context);
@@ -90,7 +75,6 @@ void BlockingPool::hand_over(BlockingCall& call) {
   Helper* helper = nullptr;
   {
     base::MutexLock lock(mutex_);
-    note_wait(call, ParkReason::kBlocking);
     if (!idle_.empty()) {
       helper = idle_.back();
       idle_.pop_back();

@@ -1,13 +1,11 @@
 // What goroutines do, in words.
-#include <cxxabi.h>
 #include <dlfcn.h>
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bulkhead/base/demangle.hpp>
 #include <bulkhead/sched/scheduler.hpp>
-#include <cstdlib>
 #include <map>
-#include <memory>
 #include <string_view>
 
 namespace bulkhead::sched {
@@ -35,6 +33,15 @@ std::string name_of_task(const TaskInfo& task) {
   return text;
 }
 
+std::string with_tag(const TaskInfo& task, const NameOf& name_of) {
+  return name_of_task(task) + (task.tag != kNoTag ? " of " + name_of(task.tag) : "");
+}
+
+std::string origin_of(const TaskInfo& task) {
+  if (task.site.line == 0) return "\n";
+  return fmt::format("; started at {}:{}\n", task.site.file, task.site.line);
+}
+
 std::string what_for(const TaskInfo& task, Objects& objects, base::TimePoint now) {
   std::string text = fmt::format(", {}", to_string(task.reason));
   if (task.object != nullptr) text += fmt::format(" #{}", objects.number(task.object));
@@ -57,10 +64,7 @@ std::string name_of_frame(std::uintptr_t address) {
   std::string place =
       fmt::format("{}+{:#x}", file, address - reinterpret_cast<std::uintptr_t>(info.dli_fbase));
   if (info.dli_sname == nullptr) return place;
-  int status = -1;
-  const std::unique_ptr<char, void (*)(void*)> readable(
-      abi::__cxa_demangle(info.dli_sname, nullptr, nullptr, &status), &std::free);
-  return fmt::format("{} ({})", status == 0 ? readable.get() : info.dli_sname, place);
+  return fmt::format("{} ({})", base::demangled(info.dli_sname), place);
 }
 
 // Who waits for a mutex that the next one holds, and the last for one of the first: indices.
@@ -159,27 +163,19 @@ std::string describe(const std::vector<TaskInfo>& tasks, const NameOf& name_of,
   std::string text;
   for (std::size_t i = 0; i < tasks.size() && i < kMost; ++i) {
     const TaskInfo& task = tasks[i];
-    text += "  " + name_of_task(task);
-    if (task.tag != kNoTag) text += " of " + name_of(task.tag);
-    text += fmt::format(": {}", to_string(task.state));
+    text += fmt::format("  {}: {}", with_tag(task, name_of), to_string(task.state));
     if (task.reason != ParkReason::kNone) text += what_for(task, objects, now);
     if (task.outside) text += ", waits for the outside";
-    if (task.site.line != 0)
-      text += fmt::format("; started at {}:{}", task.site.file, task.site.line);
-    text += '\n';
+    text += origin_of(task);
   }
   if (tasks.size() > kMost) text += fmt::format("  and {} more\n", tasks.size() - kMost);
   return text;
 }
 
 std::string describe(const Hog& hog, const NameOf& name_of) {
-  std::string text = name_of_task(hog.task);
-  if (hog.task.tag != kNoTag) text += " of " + name_of(hog.task.tag);
-  text += fmt::format(" has run for {} ms without a scheduling point while others wait",
-                      hog.ran / std::chrono::milliseconds(1));
-  if (hog.task.site.line != 0)
-    text += fmt::format("; started at {}:{}", hog.task.site.file, hog.task.site.line);
-  text += "\n";
+  std::string text = fmt::format(
+      "{} has run for {} ms without a scheduling point while others wait{}",
+      with_tag(hog.task, name_of), hog.ran / std::chrono::milliseconds(1), origin_of(hog.task));
   for (const std::uintptr_t frame : hog.frames) text += "    " + name_of_frame(frame) + '\n';
   return text;
 }

@@ -16,11 +16,8 @@ constexpr std::size_t kTrimmedAtOnce = 64;
 }  // namespace
 
 Fiber& SchedulerImpl::take_fiber(Processor& processor, Task& task) {
-  if (task.is_particular.load(std::memory_order_relaxed)) {
-    const auto* const more =
-        static_cast<const Particulars*>(task.origin.load(std::memory_order_relaxed));
-    if (more->stack_bytes != 0) return make_fiber(pool_for(more->stack_bytes));
-  }
+  const Particulars* const more = particulars_of(task);
+  if (more != nullptr && more->stack_bytes != 0) return make_fiber(pool_for(more->stack_bytes));
   if (Fiber* const fiber = processor.fibers) {
     processor.fibers = fiber->next;
     --processor.fiber_count;

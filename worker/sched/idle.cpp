@@ -12,14 +12,10 @@
 // What rules 2 and 3 spare may be a mistake: whoever was to do it soon computes for long. So while
 // some processors run, one of the others, the napper, looks again after 100 µs, 200, 400, up to
 // 10 ms as long as it finds nothing.
-#include <linux/futex.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <bulkhead/base/check.hpp>
 
+#include "sched/futex.hpp"
 #include "sched/monitor.hpp"
 #include "sched/pause.hpp"
 #include "sched/processor.hpp"
@@ -29,19 +25,6 @@ namespace {
 
 constexpr int kPasses = 4;  // over all processors; only the last takes what is `next`
 constexpr int kPausesBeforeNext = 60;
-
-// A deadline on the monotonic clock, which FUTEX_WAIT_BITSET takes as it is.
-void wait_on(std::atomic<std::uint32_t>& word, std::int64_t deadline_ns) {
-  timespec until{};
-  const bool forever = deadline_ns == Timers::kNever;
-  if (!forever) {
-    until.tv_sec = static_cast<time_t>(deadline_ns / 1'000'000'000);
-    until.tv_nsec = static_cast<long>(deadline_ns % 1'000'000'000);
-  }
-  // EAGAIN, EINTR and ETIMEDOUT mean "look again", which the caller does.
-  ::syscall(SYS_futex, &word, FUTEX_WAIT_BITSET_PRIVATE, 0, forever ? nullptr : &until, nullptr,
-            FUTEX_BITSET_MATCH_ANY);
-}
 
 }  // namespace
 
@@ -197,9 +180,9 @@ bool SchedulerImpl::sleep(Processor& processor) {
   const bool woken_here = processor.next.load(std::memory_order_relaxed) != nullptr;
   const bool stops = finished.load(std::memory_order_acquire) || is_retiring(processor);
   if (!woken_here && !any_work() && !stops) {
-    // acquire pairs with the release in wake_processor().
+    // acquire pairs with the release in futex_wake().
     while (processor.wake.load(std::memory_order_acquire) == 0) {
-      wait_on(processor.wake, deadline);
+      futex_wait(processor.wake, deadline);
       if (deadline != Timers::kNever && base::monotonic_ns() >= deadline) break;
     }
   }
@@ -226,17 +209,10 @@ bool SchedulerImpl::sleep(Processor& processor) {
 
 // Only its own processor may run it, so none of the others is called.
 void SchedulerImpl::deliver(Task& task) {
-  const auto* const more =
-      static_cast<const Particulars*>(task.origin.load(std::memory_order_relaxed));
-  Processor& home = *processors[more->processor];
+  Processor& home = *processors[particulars_of(task)->processor];
   home.inbox.push(task);
   full_fence();  // rule 1
-  if (home.asleep.load(std::memory_order_relaxed)) wake_processor(home);
-}
-
-void SchedulerImpl::wake_processor(Processor& processor) {
-  processor.wake.store(1, std::memory_order_release);  // pairs with the acquire in sleep()
-  ::syscall(SYS_futex, &processor.wake, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
+  if (home.asleep.load(std::memory_order_relaxed)) futex_wake(home.wake);
 }
 
 void SchedulerImpl::wake_idle() {
@@ -255,7 +231,7 @@ void SchedulerImpl::wake_idle() {
       searching.fetch_sub(1, std::memory_order_seq_cst);
     }
   }
-  if (processor != nullptr) wake_processor(*processor);
+  if (processor != nullptr) futex_wake(processor->wake);
 }
 
 // The others go on with what it had. One of them looks afresh whether all is done: we did not count
@@ -290,7 +266,7 @@ bool SchedulerImpl::finish_if_done() {
     finished.store(true, std::memory_order_release);  // pairs with the acquires above
     asleep = sleepers;
   }
-  for (Processor* processor : asleep) wake_processor(*processor);
+  for (Processor* processor : asleep) futex_wake(processor->wake);
   return true;
 }
 

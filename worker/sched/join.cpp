@@ -1,8 +1,9 @@
 #include <cxxabi.h>
 
+#include <bulkhead/base/demangle.hpp>
 #include <bulkhead/sched/join.hpp>
 #include <cstdio>
-#include <cstdlib>
+#include <string>
 #include <typeinfo>
 
 namespace bulkhead::sched::internal {
@@ -14,10 +15,9 @@ namespace {
     std::rethrow_exception(failure);
   } catch (...) {
     const std::type_info* const type = abi::__cxa_current_exception_type();
-    int status = -1;
-    char* const readable =
-        type == nullptr ? nullptr : abi::__cxa_demangle(type->name(), nullptr, nullptr, &status);
-    const char* const name = readable != nullptr ? readable : "an exception of another language";
+    const std::string readable =
+        type == nullptr ? "an exception of another language" : base::demangled(type->name());
+    const char* const name = readable.c_str();
     try {
       throw;
     } catch (const std::exception& error) {

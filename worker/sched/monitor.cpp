@@ -16,7 +16,6 @@
 #include "sched/monitor.hpp"
 
 #include <fmt/format.h>
-#include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -32,6 +31,7 @@
 #include <fstream>
 #include <string>
 
+#include "sched/futex.hpp"
 #include "sched/processor.hpp"
 
 namespace bulkhead::sched {
@@ -57,7 +57,8 @@ void on_signal(int, siginfo_t*, void* context) {
     Probe& probe = processor->probe;
     const Task* const task = processor->current;
     probe.in_goroutine = task != nullptr && !processor->inside.load(std::memory_order_relaxed);
-    probe.task = task != nullptr ? task->id.load(std::memory_order_relaxed) : 0;
+    probe.task = task;
+    probe.id = task != nullptr ? task->id.load(std::memory_order_relaxed) : 0;
     probe.tick = processor->tick.load(std::memory_order_relaxed);
     probe.cpu = ::sched_getcpu();
     probe.frame_count = 0;
@@ -173,21 +174,13 @@ void Monitor::wait(std::int64_t nanoseconds) {
         });
     if (!all_asleep && nanoseconds < 0) nanoseconds = kLongestPeriod;
   }
-  timespec duration{};
-  if (nanoseconds >= 0) {
-    duration.tv_sec = static_cast<time_t>(nanoseconds / 1'000'000'000);
-    duration.tv_nsec = static_cast<long>(nanoseconds % 1'000'000'000);
-  }
-  if (!stop_.load(std::memory_order_acquire))
-    ::syscall(SYS_futex, &futex_, FUTEX_WAIT_PRIVATE, 0, nanoseconds < 0 ? nullptr : &duration,
-              nullptr, 0);
+  const std::int64_t deadline =
+      nanoseconds < 0 ? Timers::kNever : base::monotonic_ns() + nanoseconds;
+  if (!stop_.load(std::memory_order_acquire)) futex_wait(futex_, deadline);
   dozes_.store(false, std::memory_order_relaxed);
 }
 
-void Monitor::wake() {
-  futex_.store(1, std::memory_order_release);
-  ::syscall(SYS_futex, &futex_, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
-}
+void Monitor::wake() { futex_wake(futex_); }
 
 bool Monitor::look(std::int64_t now) {
   bool active = false;
@@ -241,26 +234,31 @@ void Monitor::on_hog(Processor& processor, Watched& watched, std::int64_t now) {
   }
   // Whoever waits for a core answers when it has one. Others may be blocked in the kernel: where
   // there is more than one processor, another may be lent without an answer.
-  if (!answered && (scheduler_.options.processors == 1 || waits_for_a_core(thread))) return;
+  const bool will_answer = catch_signal() && waits_for_a_core(thread);
+  if (!answered && (scheduler_.options.processors == 1 || will_answer)) return;
+  // Told first: with the others out of its way it may end.
+  if (answered && !watched.told) {
+    tell(processor, watched, now);
+    watched.told = true;
+  }
   if (watched.lent == nullptr) lend(watched, answered ? probe.cpu : -1, thread);
-  if (!answered || watched.told) return;
-  tell(processor, watched, now);
-  watched.told = true;
 }
 
 void Monitor::tell(const Processor& processor, const Watched& watched, std::int64_t now) {
   scheduler_.hogs.fetch_add(1, std::memory_order_relaxed);
   if (!scheduler_.options.on_hog) return;
   const Probe& probe = processor.probe;
-  for (TaskInfo& info : scheduler_.tasks()) {
-    if (info.id != probe.task) continue;
-    if (!told_sites_.emplace(info.site.file, info.site.line).second) return;
-    const auto begin = probe.frames.begin();
-    scheduler_.options.on_hog({.task = std::move(info),
-                               .ran = base::Duration(now - watched.since_ns),
-                               .frames = {begin, begin + probe.frame_count}});
-    return;
+  TaskInfo info;
+  {
+    LockGuard guard(scheduler_.tasks_lock);
+    info = scheduler_.info_of(*probe.task);
   }
+  if (info.id != probe.id || info.state == Task::kFree) return;  // it has ended since
+  if (!told_sites_.emplace(info.site.file, info.site.line).second) return;
+  const auto begin = probe.frames.begin();
+  scheduler_.options.on_hog({.task = std::move(info),
+                             .ran = base::Duration(now - watched.since_ns),
+                             .frames = {begin, begin + probe.frame_count}});
 }
 
 // On `cpu`, where the hog's thread is kept, too, when there is but one processor.
@@ -306,8 +304,7 @@ void Monitor::call_back(Watched& watched) {
   if (watched.lent == nullptr) return;
   watched.lent->retiring.store(true, std::memory_order_relaxed);
   full_fence();  // idle.cpp, rule 1
-  if (watched.lent->asleep.load(std::memory_order_relaxed))
-    scheduler_.wake_processor(*watched.lent);
+  if (watched.lent->asleep.load(std::memory_order_relaxed)) futex_wake(watched.lent->wake);
   watched.lent = nullptr;
 }
 
@@ -343,10 +340,7 @@ void Monitor::end(Loan& loan) {
 
 void Monitor::look_for_circles() {
   if (!scheduler_.options.on_circle) return;
-  std::vector<TaskInfo> waiting;
-  for (TaskInfo& info : scheduler_.tasks())
-    if (info.reason == ParkReason::kMutex) waiting.push_back(std::move(info));
-  const std::string circles = describe_circles(waiting);
+  const std::string circles = describe_circles(scheduler_.tasks(ParkReason::kMutex));
   if (!circles.empty() && told_circles_.insert(circles).second)
     scheduler_.options.on_circle(circles);
 }

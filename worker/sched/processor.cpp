@@ -51,9 +51,8 @@ bool is_plain(const Fiber& fiber) { return fiber.pool == nullptr; }
 // It has no stack yet, and wants no special one.
 bool starts_anywhere(const Task& task) {
   if (task.fiber.load(std::memory_order_relaxed) != nullptr) return false;
-  return !task.is_particular.load(std::memory_order_relaxed) ||
-         static_cast<const Particulars*>(task.origin.load(std::memory_order_relaxed))
-                 ->stack_bytes == 0;
+  const Particulars* const more = particulars_of(task);
+  return more == nullptr || more->stack_bytes == 0;
 }
 
 void run_after(Processor& processor) {
@@ -357,8 +356,10 @@ void SchedulerImpl::spill(Processor& processor, Task& task, bool fresh) {
 }
 
 void park_task(Task& self, const Wait& wait, After after) {
-  const bool sleeps =
-      wait.reason == ParkReason::kSleep || wait.reason == ParkReason::kSelectTimeout;
+  // It wakes by itself, so others that wait for it are in no deadlock.
+  const bool sleeps = wait.reason == ParkReason::kSleep ||
+                      wait.reason == ParkReason::kSelectTimeout ||
+                      wait.reason == ParkReason::kBlocking;
   self.fiber.load(std::memory_order_relaxed)->park.set(wait, self.scheduler->about_now());
   self.set_status(sleeps ? Task::kSleeping : Task::kParked, wait.reason);
   self.scheduler->leave(self, after);

@@ -28,7 +28,8 @@ struct Probe {
   static constexpr std::size_t kFrames = 32;
   std::atomic<bool> answered{false};  // the others are written before, by release
   bool in_goroutine = false;          // and not in the scheduler
-  std::uint64_t task = 0;
+  const Task* task = nullptr;         // if so, it, with
+  std::uint64_t id = 0;
   std::uint32_t tick = 0;
   int cpu = -1;
   std::uint32_t frame_count = 0;
@@ -114,6 +115,13 @@ struct Particulars {
   Particulars* next = nullptr;  // in the free list
 };
 
+// nullptr: none. What it answers stays as long as the goroutine does.
+inline const Particulars* particulars_of(const Task& task) {
+  return task.is_particular.load(std::memory_order_relaxed)
+             ? static_cast<const Particulars*>(task.origin.load(std::memory_order_relaxed))
+             : nullptr;
+}
+
 class Monitor;
 
 struct SchedulerImpl {
@@ -171,6 +179,7 @@ struct SchedulerImpl {
   // A task that is not yet launched. `processor`: this thread's; nullptr: it has none.
   Task& prepare_task(Processor* processor, Tag tag, base::SourceSite site);
   void make_particular(Task& task, GoOptions&& options, base::SourceSite site, unsigned processor);
+  // Of one that cannot end meanwhile, or under tasks_lock.
   TaskInfo info_of(const Task& task) const;
   void trim();  // gives the system back what has not been needed since the last call
   void trim_fibers();
@@ -179,7 +188,8 @@ struct SchedulerImpl {
   Task& new_task(Processor* processor);
   void free_task(Processor& processor, Task& task);
   void refill(Processor& processor);
-  std::vector<TaskInfo> tasks();
+  // All, or those that wait for the one reason.
+  std::vector<TaskInfo> tasks(ParkReason only = ParkReason::kNone);
   std::uint64_t alive() const;
 
   // idle.cpp
@@ -193,8 +203,7 @@ struct SchedulerImpl {
     return chooser != nullptr ? virtual_now : coarse_ns.load(std::memory_order_relaxed);
   }
   std::int64_t now_ns() const { return chooser != nullptr ? virtual_now : base::monotonic_ns(); }
-  bool sleep(Processor& processor);  // true: called by wake_idle()
-  void wake_processor(Processor& processor);
+  bool sleep(Processor& processor);   // true: called by wake_idle()
   void retire(Processor& processor);  // a lent one: nothing is left in it
   void go_unshared();
   bool finish_if_done();

@@ -9,6 +9,7 @@
 
 #include "sched/monitor.hpp"
 #include "sched/processor.hpp"
+#include "sched/thread_blocks.hpp"
 
 namespace bulkhead::sched {
 namespace {
@@ -196,10 +197,8 @@ void yield_thread() {
 void sleep_for(base::Duration duration, base::SourceSite site) {
   Task* const task = current_task();
   if (task == nullptr) {
-    const ThreadState state = thread_state();
-    if (state.host != nullptr) state.host->on_block();
+    const ThreadBlocks blocks;
     std::this_thread::sleep_for(duration);
-    if (state.host != nullptr) state.host->on_run(state.entered_tag);
   } else if (duration <= base::Duration::zero()) {
     yield();
   } else {

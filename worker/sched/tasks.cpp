@@ -207,11 +207,9 @@ TaskInfo SchedulerImpl::info_of(const Task& task) const {
                 .state = static_cast<Task::State>(status & 0xff),
                 .reason = static_cast<ParkReason>(status >> 8),
                 .outside = task.outside.load(std::memory_order_relaxed)};
-  if (task.is_particular.load(std::memory_order_relaxed)) {
-    const auto& more =
-        *static_cast<const Particulars*>(task.origin.load(std::memory_order_relaxed));
-    info.site = more.site;
-    info.name = more.name;
+  if (const Particulars* const more = particulars_of(task)) {
+    info.site = more->site;
+    info.name = more->name;
   } else {
     info.site = site_of(static_cast<const char*>(task.origin.load(std::memory_order_relaxed)),
                         task.line.load(std::memory_order_relaxed));
@@ -227,7 +225,7 @@ TaskInfo SchedulerImpl::info_of(const Task& task) const {
   return info;
 }
 
-std::vector<TaskInfo> SchedulerImpl::tasks() {
+std::vector<TaskInfo> SchedulerImpl::tasks(ParkReason only) {
   std::vector<TaskInfo> infos;
   // is_particular and origin are written before the goroutine can be seen here, and what is told of
   // it there is kept as long as we have the lock.
@@ -235,7 +233,9 @@ std::vector<TaskInfo> SchedulerImpl::tasks() {
   const MutexHolders holders;
   for (const Task* slab : slabs) {
     for (const Task* task = slab; task != slab + kSlabTasks; ++task) {
-      if ((task->status.load(std::memory_order_acquire) & 0xff) == Task::kFree) continue;
+      const std::uint16_t status = task->status.load(std::memory_order_acquire);
+      if ((status & 0xff) == Task::kFree) continue;
+      if (only != ParkReason::kNone && static_cast<ParkReason>(status >> 8) != only) continue;
       TaskInfo& info = infos.emplace_back(info_of(*task));
       if (info.reason != ParkReason::kMutex) continue;
       if (const Task* const holder = holder_of_what_it_waits_for(*task, holders))

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "sched/processor.hpp"
+#include "sched/thread_blocks.hpp"
 
 namespace bulkhead::sched {
 
@@ -81,11 +82,8 @@ bool Waiter::park(void (*release)(void*), void* object, const Wait& wait,
     return true;
   }
   release(object);
-  const ThreadState state = thread_state();
-  if (state.host != nullptr) state.host->on_block();
-  const bool woken = parker_->wait(deadline);
-  if (state.host != nullptr) state.host->on_run(state.entered_tag);
-  return woken;
+  const ThreadBlocks blocks;
+  return parker_->wait(deadline);
 }
 
 void Waiter::wake() {

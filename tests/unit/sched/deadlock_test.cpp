@@ -82,14 +82,18 @@ TEST_P(DeadlockTest, NotWhileOneSleepsOrWaitsWithATimeout) {
   EXPECT_EQ(times, 0);
 }
 
+std::thread send_from_outside(Channel<int>& begun, Channel<int>& to) {
+  return std::thread([&] {
+    begun.receive();
+    std::this_thread::sleep_for(5ms);  // gives a wrong report time to happen
+    to.send(1);
+  });
+}
+
 TEST_P(DeadlockTest, NotThoseThatWaitForTheOutside) {
   Channel<int> from_thread;
   Channel<int> begun(1);
-  std::thread thread([&] {
-    begun.receive();
-    std::this_thread::sleep_for(5ms);  // gives a wrong report time to happen
-    from_thread.send(1);
-  });
+  std::thread thread = send_from_outside(begun, from_thread);
   run_until_stuck(
       [&] {
         const ExternalWait external;
@@ -123,11 +127,7 @@ TEST_P(DeadlockTest, ThoseThatWaitForTheOutsideDoNotHideTheOthers) {
 TEST_P(DeadlockTest, AnExternalWaitWithinAnotherEndsNothing) {
   Channel<int> from_thread;
   Channel<int> begun(1);
-  std::thread thread([&] {
-    begun.receive();
-    std::this_thread::sleep_for(5ms);  // gives a wrong report time to happen
-    from_thread.send(1);
-  });
+  std::thread thread = send_from_outside(begun, from_thread);
   run_until_stuck(
       [&] {
         const ExternalWait external;

@@ -25,6 +25,7 @@ TEST_P(GoOptionsTest, ADumpTellsNameOperationAndPlace) {
     }
     silent.close();
     ended.join();
+    while (Scheduler::current()->alive() > 1) yield();  // it has still to leave
     for (const TaskInfo& task : Scheduler::current()->tasks()) EXPECT_EQ(task.name, "");
   });
   EXPECT_EQ(told.reason, ParkReason::kReceive);

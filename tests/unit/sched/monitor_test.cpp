@@ -26,6 +26,15 @@ using namespace std::chrono_literals;
   }
 }
 
+void start_hogs(unsigned count, const std::atomic<bool>& enough, WaitGroup& ended) {
+  ended.add(count);
+  for (unsigned i = 0; i < count; ++i)
+    go([&] {
+      compute_until(enough);
+      ended.done();
+    });
+}
+
 class MonitorTest : public SchedProcessorsTest {};
 
 // The last hog to begin starts the one that ends them: nothing but a processor that is lent can run
@@ -65,12 +74,7 @@ TEST_P(MonitorTest, HogsOnAllProcessorsComeAndGo) {
     for (int round = 0; round < 3; ++round) {
       std::atomic<bool> enough{false};
       WaitGroup hogs;
-      hogs.add(GetParam());
-      for (unsigned i = 0; i < GetParam(); ++i)
-        go([&] {
-          compute_until(enough);
-          hogs.done();
-        });
+      start_hogs(GetParam(), enough, hogs);
       Channel<int> channel;
       go([&] {
         for (int i = 0; i < 100; ++i) channel.send(i);
@@ -92,12 +96,7 @@ TEST_P(MonitorTest, ATimerFiresBesideHogsOnAllProcessors) {
   run(GetParam(), [&] {
     Timer timer(1ms, [&] { enough.store(true, std::memory_order_release); });
     WaitGroup hogs;
-    hogs.add(GetParam());
-    for (unsigned i = 0; i < GetParam(); ++i)
-      go([&] {
-        compute_until(enough);
-        hogs.done();
-      });
+    start_hogs(GetParam(), enough, hogs);
     hogs.wait();
   });
 }
