@@ -49,7 +49,7 @@ class Bank {
     sched::WaitGroup group;
     for (std::size_t teller = 0; teller < tellers_; ++teller) {
       group.add();
-      sched::go([this, &group, teller] {
+      sched::go({.name = fmt::format("teller {}", teller)}, [this, &group, teller] {
         for (const Transfer& transfer : orders_of(teller)) move(teller, transfer);
         group.done();
       });

@@ -36,7 +36,7 @@ class DiningPhilosophers {
     sched::WaitGroup group;
     for (std::size_t seat = 0; seat < philosophers_; ++seat) {
       group.add();
-      sched::go([&, seat] {
+      sched::go({.name = fmt::format("philosopher {}", seat)}, [&, seat] {
         meals.send(dine(seat));
         group.done();
       });

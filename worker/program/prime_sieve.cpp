@@ -34,7 +34,7 @@ class PrimeSieve {
     std::deque<Numbers> chain(1);
     sched::WaitGroup group;
     group.add();
-    sched::go([&, &out = chain.back()] {
+    sched::go({.name = "numbers"}, [&, &out = chain.back()] {
       for (std::int64_t number = 2; number <= up_to_; ++number) out.send(number);
       out.close();
       group.done();
@@ -46,7 +46,8 @@ class PrimeSieve {
       Numbers& in = chain.back();
       chain.emplace_back();
       group.add();
-      sched::go([&, &out = chain.back(), divisor = *prime] {
+      const std::string name = fmt::format("filter {}", *prime);
+      sched::go({.name = name}, [&, &out = chain.back(), divisor = *prime] {
         filter(in, out, divisor);
         group.done();
       });

@@ -79,6 +79,7 @@ class PriorityChooser final : public Chooser {
 
 std::string name_of(const TaskInfo& task) {
   std::string name = fmt::format("goroutine {}", task.id);
+  if (!task.name.empty()) return name + fmt::format(" '{}'", task.name);
   if (task.site.line == 0) return name;
   const std::string_view file = task.site.file;
   return name + fmt::format(" ({}:{})", file.substr(file.rfind('/') + 1), task.site.line);

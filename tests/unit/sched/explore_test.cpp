@@ -142,6 +142,8 @@ TEST(ExploreTest, ADeadlockIsFoundWithItsSeedItsGoroutinesAndItsSteps) {
                 &opposite_orders);
     ASSERT_TRUE(again.has_value());
     EXPECT_EQ(again->steps, finding->steps) << "the same seed, the same steps";
+    EXPECT_EQ(again->said, finding->said) << "and no time but its own";
+    EXPECT_EQ(finding->said.find(", for "), std::string::npos) << finding->said;
   }
 }
 
