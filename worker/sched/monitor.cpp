@@ -192,6 +192,7 @@ bool Monitor::look(std::int64_t now) {
     const bool runs = thread != 0 && !processor.asleep.load(std::memory_order_relaxed);
     active = active || runs || tick != watched.tick;
     if (!runs || tick != watched.tick) {
+      processor.period_over.store(true, std::memory_order_relaxed);
       call_back(watched);
       watched.tick = tick;
       watched.since_ns = now;

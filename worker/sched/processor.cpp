@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <bulkhead/base/check.hpp>
 #include <cerrno>
 #include <cstring>
@@ -26,6 +27,10 @@ constexpr std::uint32_t kFreshRun = FreshQueue::kMany;
 // Whoever has run for longer than this and wakes another will hardly stop just now: the other is
 // better off on an idle processor, though waking that costs some microseconds.
 constexpr std::uint64_t kLongSlice = 100'000;  // time stamp counter
+// A row of uses of `next` counts as no longer than this (time stamp counter); and by which part it
+// is forgotten at the end of each shorter one.
+constexpr std::uint64_t kLongestRow = 30'000'000;
+constexpr std::uint64_t kForgotten = 32;
 
 std::uint64_t time_stamp() {
 #if defined(__x86_64__)
@@ -132,9 +137,38 @@ Processor::Processor(SchedulerImpl& owner, unsigned number)
   } else {
     processor.next.store(nullptr, std::memory_order_relaxed);
   }
-  if (++processor.next_uses <= Processor::kNextUses) return task;
+  const bool asks = ++processor.next_uses % Processor::kHalfRow == 0 ||
+                    processor.period_over.load(std::memory_order_relaxed);
+  if (!asks || goes_on(processor)) [[likely]]
+    return task;
   requeue(processor, *task);
   return nullptr;
+}
+
+// A row ends after two halves. But two that compute for long in each use would get as much more
+// time than two that do not; so a row may also last a quarter as long as the longest one of late,
+// and a period of the monitor at most.
+bool SchedulerImpl::goes_on(Processor& processor) {
+  if (processor.period_over.load(std::memory_order_relaxed)) [[unlikely]] {
+    processor.period_over.store(false, std::memory_order_relaxed);
+    const std::uint32_t row =  // each use is a tick, so this stays the same while it goes on
+        processor.tick.load(std::memory_order_relaxed) - processor.next_uses;
+    if (std::exchange(processor.period_row, row) == row) {
+      processor.longest_row = kLongestRow;
+      return false;
+    }
+  }
+  if (processor.next_uses % Processor::kHalfRow != 0) return true;
+  const std::uint64_t stamp = time_stamp();
+  if (processor.next_uses == Processor::kHalfRow) {
+    processor.row_middle = stamp;
+    return true;
+  }
+  const std::uint64_t ran = stamp - processor.row_middle;
+  if (ran < processor.longest_row / 4) return true;
+  processor.longest_row = std::max(std::min(ran, kLongestRow),
+                                   processor.longest_row - processor.longest_row / kForgotten);
+  return false;
 }
 
 // Everything that could run here without asking other processors; nullptr: nothing. First, inline,

@@ -57,12 +57,16 @@ struct alignas(64) Processor : ProcessorHead {
   After after;
 
   // The goroutine that became runnable last runs next, for it has what the running one has just
-  // sent. At most kNextUses times in a row: two that wake one another would run for ever. Other
-  // processors may take it.
-  static constexpr std::uint32_t kNextUses = 64;
+  // sent. Two that wake one another would run for ever, so a row of such uses ends: see goes_on().
+  // Other processors may take it.
   std::atomic<Task*> next{nullptr};
-  std::uint32_t next_uses = 0;
-  std::uint32_t fresh_run = 0;  // goroutines started in a row
+  std::uint32_t next_uses = 0;  // in a row
+  static constexpr std::uint32_t kHalfRow = 32;
+  std::atomic<bool> period_over{false};  // the monitor's, of 10 ms
+  std::uint32_t period_row = 0;          // which row it was when the last one was over
+  std::uint64_t row_middle = 0;          // time stamp counter, as
+  std::uint64_t longest_row = 0;         // of late; from its middle on
+  std::uint32_t fresh_run = 0;           // goroutines started in a row
 
   std::atomic<std::uint32_t> tick{0};  // scheduling decisions so far; any thread reads
   std::uint64_t random = 0;            // state of xorshift64
@@ -135,6 +139,7 @@ struct SchedulerImpl {
   Task* pick_due(Processor& processor, std::uint32_t tick);
   Task* pick_any(Processor& processor, bool waits);
   Task* take_next(Processor& processor);
+  static bool goes_on(Processor& processor);
   Task* pick_here(Processor& processor);  // the same for other files, without what is due
   void make_ready(Processor& processor, Task& task);  // woken by what runs on this processor
   void requeue(Processor& processor, Task& task) {    // at the back

@@ -11,12 +11,23 @@
 namespace bulkhead::sched {
 namespace {
 
+// splitmix64 (Steele, Lea, Flood 2014): of numbers that differ little, ones that differ much.
+std::uint64_t scattered(std::uint64_t number) {
+  std::uint64_t mixed = number * 0x9e3779b97f4a7c15ull;
+  mixed = (mixed ^ (mixed >> 30)) * 0xbf58476d1ce4e5b9ull;
+  mixed = (mixed ^ (mixed >> 27)) * 0x94d049bb133111ebull;
+  return (mixed ^ (mixed >> 31)) | 1;  // never 0
+}
+
 // For the order in which the cases are looked at.
 BULKHEAD_OPAQUE std::uint32_t random_number() {
-  static constinit thread_local std::uint64_t of_thread = 0x9e3779b97f4a7c15ull;
-  auto* const processor = static_cast<Processor*>(this_processor());
-  std::uint64_t& state = processor != nullptr ? processor->random : of_thread;
-  return static_cast<std::uint32_t>(next_random(state) >> 32);
+  static constinit thread_local std::uint64_t of_thread = 0;
+  static constinit std::atomic<std::uint64_t> threads{0};
+  if (auto* const processor = static_cast<Processor*>(this_processor()))
+    return static_cast<std::uint32_t>(next_random(processor->random) >> 32);
+  // Threads begin apart, by the steps of splitmix64: many do but one select.
+  if (of_thread == 0) of_thread = scattered(1 + threads.fetch_add(1, std::memory_order_relaxed));
+  return static_cast<std::uint32_t>(next_random(of_thread) >> 32);
 }
 
 // A number below `left` is the whole part of a random fraction times `left`, and what remains is a

@@ -83,16 +83,14 @@ TEST_P(TimerTest, CallsItsFunctionOnce) {
   });
 }
 
-TEST_P(TimerTest, ManyFireInTheOrderOfTheirDelays) {
+// In which order values are delivered is up to who delivers them: GoChosenTime tells the order.
+TEST_P(TimerTest, ManyFireAndNoneBeforeItsDelay) {
   run([] {
     std::vector<Timer> timers;
+    const TimePoint begin = Clock::now();
     for (int i = 20; i > 0; --i) timers.emplace_back(i * 1ms);
-    TimePoint last = TimePoint::min();
-    for (auto timer = timers.rbegin(); timer != timers.rend(); ++timer) {
-      const TimePoint fired = *timer->channel().receive();
-      EXPECT_GE(fired + 1ms, last);
-      last = fired;
-    }
+    for (int i = 1; i <= 20; ++i)
+      EXPECT_GE(*timers[static_cast<std::size_t>(20 - i)].channel().receive(), begin + i * 1ms);
     timers.front() = Timer(1h);
     EXPECT_TRUE(timers.front().stop());
   });

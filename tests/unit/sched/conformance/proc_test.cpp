@@ -185,36 +185,36 @@ TEST_P(GoProcCounted, TestNumGoroutine) {
 }
 
 // Two that hand a token back and forth, and compute for long in between, beside two that compute
-// little: neither pair keeps the other from its turn. Counted in turns, not in time.
+// little: neither pair gets more than 20 times as much computed as the other.
 TEST_P(GoProc, TestPingPongHog) {
   run([this] {
-    const int turns = threads() || kSanitized ? 200 : 2000;
+    const std::int64_t enough = kSanitized ? 20'000'000 : 50'000'000;
     Channel<bool> hog, light, done;
-    std::atomic<int> hog_turns{0}, light_turns{0};
+    std::atomic<std::int64_t> hog_count{0}, light_count{0};
     std::atomic<bool> over{false};
     WaitGroup group;
-    const auto pass = [&](int work, std::atomic<int>& count, Channel<bool>& token) {
-      volatile int computed = 0;
+    const auto pass = [&](int work, std::atomic<std::int64_t>& count, Channel<bool>& token) {
+      volatile std::int64_t computed = 0;
       for (bool more = true; more;)
         select(receive(done, [&](auto) { more = false; }), receive(token, [&](auto) {
                  for (int i = 0; i < work; ++i) computed = computed + 1;
-                 ++count;
-                 if (hog_turns + light_turns >= turns && !over.exchange(true)) done.close();
+                 count += work;
+                 if (hog_count + light_count >= enough && !over.exchange(true)) done.close();
                  select(send(token, true, kNothing), receive(done, [&](auto) { more = false; }));
                }));
       group.done();
     };
     group.add(4);
     for (int i = 0; i < 2; ++i) {
-      go([&] { pass(10'000, hog_turns, hog); });
-      go([&] { pass(10, light_turns, light); });
+      go([&] { pass(1'000'000, hog_count, hog); });
+      go([&] { pass(1'000, light_count, light); });
     }
     select(send(hog, true, kNothing));
     select(send(light, true, kNothing), receive(done, kNothing));
     group.wait();
     if (GetParam() != 1) return;  // elsewhere the light ones have a processor of their own
-    EXPECT_LT(hog_turns, 20 * light_turns);
-    EXPECT_LT(light_turns, 20 * hog_turns);
+    EXPECT_LT(hog_count, 20 * light_count);
+    EXPECT_LT(light_count, 20 * hog_count);
   });
 }
 

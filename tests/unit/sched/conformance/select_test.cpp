@@ -286,6 +286,29 @@ TEST_P(GoSelect, Doubleselect) {
   });
 }
 
+// Not only one that does many selects: of 200 that do one each, some take the other arm.
+TEST_P(GoSelect, TheFirstOfEachIsRandom) {
+  constexpr int kCount = 200;
+  std::atomic<int> firsts{0};
+  run([&] {
+    Channel<int> first(kCount), second(kCount);
+    WaitGroup group;
+    group.add(kCount);
+    for (int i = 0; i < kCount; ++i) {
+      first.send(i);
+      second.send(i);
+    }
+    for (int i = 0; i < kCount; ++i)
+      go([&] {
+        select(receive(first, [&](auto) { ++firsts; }), receive(second, kNothing));
+        group.done();
+      });
+    group.wait();
+  });
+  EXPECT_GT(firsts, kCount / 10);
+  EXPECT_LT(firsts, kCount - kCount / 10);
+}
+
 BULKHEAD_EVERYWHERE(GoSelect);
 
 }  // namespace
