@@ -9,9 +9,10 @@
 // 3. One sleeper, the keeper, sleeps until the earliest deadline. A processor that arms an earlier
 //    timer wakes nobody: it looks at the clock itself, and takes over when it goes to sleep.
 //
-// What rules 2 and 3 spare may be a mistake: whoever was to do it soon computes for long. So while
-// some processors run, one of the others, the napper, looks again after 100 µs, 200, 400, up to
-// 10 ms as long as it finds nothing.
+// What these rules and brisk processors (see make_ready()) spare may be a mistake: whoever was to
+// do it soon computes for long. So while some processors run, one of the others, the napper, looks
+// again after 100 µs, 200, 400, up to 10 ms as long as it finds nothing; and the monitor calls one
+// for a goroutine that has computed for 10 ms.
 #include <algorithm>
 #include <bulkhead/base/check.hpp>
 
@@ -23,7 +24,7 @@
 namespace bulkhead::sched {
 namespace {
 
-constexpr int kPasses = 4;  // over all processors; only the last takes what is `next`
+constexpr int kPasses = 4;  // over all processors
 constexpr int kPausesBeforeNext = 60;
 
 }  // namespace
@@ -41,6 +42,7 @@ void SchedulerImpl::begin_run() {
 
 Task* SchedulerImpl::find_work(Processor& processor) {
   bool called = false;  // counted in `searching`
+  bool invited = false;
   for (;;) {
     if (finished.load(std::memory_order_acquire) || is_retiring(processor)) {
       if (called) searching.fetch_sub(1, std::memory_order_seq_cst);
@@ -60,7 +62,7 @@ Task* SchedulerImpl::find_work(Processor& processor) {
       called = true;
     }
     if (called) {
-      Task* const task = search(processor);
+      Task* const task = search(processor, invited);
       // seq_cst: rule 1. Somebody may have woken nobody because we searched.
       searching.fetch_sub(1, std::memory_order_seq_cst);
       if (task != nullptr) {
@@ -69,7 +71,7 @@ Task* SchedulerImpl::find_work(Processor& processor) {
         return task;
       }
     }
-    called = sleep(processor);
+    invited = called = sleep(processor);
     // Once the run is finished, what comes from outside waits for the next one.
     if (!called && !finished.load(std::memory_order_acquire)) {
       if (Task* const task = pick_here(processor)) return task;
@@ -77,12 +79,17 @@ Task* SchedulerImpl::find_work(Processor& processor) {
   }
 }
 
-Task* SchedulerImpl::search(Processor& processor) {
+// `invited`: what was woken somewhere is to run here rather than there, if only its processor does
+// not run it at once. Otherwise it is left alone until the next search, after a nap: two that talk
+// to one another do so best on one processor.
+Task* SchedulerImpl::search(Processor& processor, bool invited) {
   const std::size_t count = processors.size();  // those that are not lent just now have nothing
-  for (const auto& victim : processors)
+  for (const auto& victim : processors) {
+    if (Task* const task = steal_next(processor, *victim)) return task;
     processor.seen[victim->index] = victim->tick.load(std::memory_order_relaxed);
+  }
   for (int pass = 0; pass < kPasses; ++pass) {
-    const bool last = pass == kPasses - 1;
+    const bool last = invited && pass == kPasses - 1;
     if (last)  // its owner most likely runs it at once
       for (int i = 0; i < kPausesBeforeNext; ++i) pause_cpu();
     if (injector.size() > 0)
@@ -91,14 +98,16 @@ Task* SchedulerImpl::search(Processor& processor) {
     for (std::size_t i = 0; i < count; ++i) {
       Processor& victim = *processors[(first + i) % count];
       if (&victim == &processor) continue;
-      if (Task* const task = steal(processor, victim, last)) return task;
+      if (Task* const task = steal(processor, victim)) return task;
+      if (last)
+        if (Task* const task = steal_next(processor, victim)) return task;
     }
   }
   return nullptr;
 }
 
 // Half of what the victim has, one by one: the first for the caller, the others into its queue.
-Task* SchedulerImpl::steal(Processor& processor, Processor& victim, bool next_too) {
+Task* SchedulerImpl::steal(Processor& processor, Processor& victim) {
   Task* mine = nullptr;
   for (std::uint32_t left = (victim.ready.size() + 1) / 2; left > 0; --left) {
     Task* const task = victim.ready.take();
@@ -117,13 +126,17 @@ Task* SchedulerImpl::steal(Processor& processor, Processor& victim, bool next_to
     else
       requeue(processor, *task);  // in the order of their start
   }
-  if (mine != nullptr) return mine;
-  // What is next somewhere runs there in a moment, unless its processor has not come to a decision
-  // since we began to look. acquire pairs with the release in make_ready().
-  if (next_too && victim.next.load(std::memory_order_relaxed) != nullptr &&
-      victim.tick.load(std::memory_order_relaxed) == processor.seen[victim.index])
-    mine = victim.next.exchange(nullptr, std::memory_order_acquire);
   return mine;
+}
+
+// What is next somewhere runs there in a moment, unless its processor has not come to a decision
+// since we began to look.
+Task* SchedulerImpl::steal_next(Processor& processor, Processor& victim) {
+  if (&victim == &processor || victim.next.load(std::memory_order_relaxed) == nullptr ||
+      victim.tick.load(std::memory_order_relaxed) != processor.seen[victim.index])
+    return nullptr;
+  // acquire pairs with the release in make_ready().
+  return victim.next.exchange(nullptr, std::memory_order_acquire);
 }
 
 Task* SchedulerImpl::from_injector(Processor& processor) {

@@ -16,8 +16,11 @@
 
 namespace bulkhead::sched {
 namespace {
-// Critical sections are some tens of instructions.
-constexpr int kSpins = 100;
+// Critical sections are some tens of instructions, but fetching what they work on from the other
+// core costs more than all of them. So whoever comes second stays away for long enough that the
+// holder can come back several times.
+constexpr int kFirstPauses = 16;
+constexpr int kMostPauses = 64;
 // From here on the holder is not merely behind us on this CPU: it was stopped, or is starved.
 constexpr int kYields = 50;
 constexpr long kLongestSleep = 1'000'000;  // nanoseconds
@@ -40,12 +43,12 @@ const bool kRegistered = register_for_barriers();
 void Lock::lock_slow() {
   long sleep = 50'000;
   for (int round = 0;; ++round) {
-    for (int i = 0; i < kSpins; ++i) {
+    for (int pauses = kFirstPauses; pauses <= kMostPauses; pauses *= 2) {
+      for (int i = 0; i < pauses; ++i) pause_cpu();
       // acquire pairs with the release in unlock(); the look before it spares the cache line.
       if (!held_.load(std::memory_order_relaxed) &&
           !held_.exchange(true, std::memory_order_acquire))
         return;
-      pause_cpu();
     }
     if (round < kYields) {
       ::sched_yield();

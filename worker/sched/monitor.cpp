@@ -41,6 +41,7 @@ constexpr std::int64_t kMillisecond = 1'000'000;
 constexpr std::int64_t kPeriod = 10 * kMillisecond;
 constexpr std::int64_t kLongestPeriod = 250 * kMillisecond;
 constexpr std::int64_t kOverdue = 10 * kMillisecond;
+constexpr std::uint32_t kBrisk = 10'000;  // decisions in a period: one a microsecond
 constexpr std::int64_t kHog = 100 * kMillisecond;
 constexpr std::int64_t kTrimPeriod = 500 * kMillisecond;
 constexpr std::int64_t kCirclePeriod = 1'000 * kMillisecond;
@@ -193,6 +194,7 @@ bool Monitor::look(std::int64_t now) {
     active = active || runs || tick != watched.tick;
     if (!runs || tick != watched.tick) {
       processor.period_over.store(true, std::memory_order_relaxed);
+      processor.brisk.store(runs && tick - watched.tick >= kBrisk, std::memory_order_relaxed);
       call_back(watched);
       watched.tick = tick;
       watched.since_ns = now;
@@ -203,6 +205,7 @@ bool Monitor::look(std::int64_t now) {
     const std::int64_t ran = now - watched.since_ns;
     if (ran < kOverdue || !is_kept_waiting(processor, now)) continue;
     processor.overdue.store(true, std::memory_order_relaxed);
+    scheduler_.wake_one();
     if (ran < kHog || (watched.lent != nullptr && watched.told)) continue;
     // A machine that is busy with others is nobody's fault here, and no processor helps.
     if (cpu_ns(thread) - watched.cpu_ns < kHog / 2 && waits_for_a_core(thread)) continue;

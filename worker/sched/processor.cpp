@@ -27,6 +27,10 @@ constexpr std::uint32_t kFreshRun = FreshQueue::kMany;
 // Whoever has run for longer than this and wakes another will hardly stop just now: the other is
 // better off on an idle processor, though waking that costs some microseconds.
 constexpr std::uint64_t kLongSlice = 100'000;  // time stamp counter
+// Fewer that are woken where it is brisk run there before another processor has come and has what
+// they work on in its cache.
+constexpr std::uint32_t kWorthATheft = 16;
+
 // A row of uses of `next` counts as no longer than this (time stamp counter); and by which part it
 // is forgotten at the end of each shorter one.
 constexpr std::uint64_t kLongestRow = 30'000'000;
@@ -38,6 +42,10 @@ std::uint64_t time_stamp() {
 #else
   return static_cast<std::uint64_t>(base::monotonic_ns()) * 3;
 #endif
+}
+
+bool is_brisk(const Processor& processor) {
+  return processor.brisk.load(std::memory_order_relaxed);
 }
 
 // From here to leave_scheduler() the processor's state may be in disorder.
@@ -105,7 +113,8 @@ Processor::Processor(SchedulerImpl& owner, unsigned number)
   processor.current = &task;
   task.fiber.store(processor.fiber, std::memory_order_relaxed);
   task.set_status(Task::kRunning);
-  if (idle.load(std::memory_order_relaxed) != 0) processor.slice_start = time_stamp();
+  if (idle.load(std::memory_order_relaxed) != 0 && !is_brisk(processor))
+    processor.slice_start = time_stamp();
   announce(processor, task.tag.load(std::memory_order_relaxed));
 }
 
@@ -221,8 +230,9 @@ Task* SchedulerImpl::choose(Processor& processor) {
 // all processors' tasks, must not wait for ever.
 Task* SchedulerImpl::pick_due(Processor& processor, std::uint32_t tick) {
   if (timers.earliest() != Timers::kNever) {
-    const std::uint64_t stamp = time_stamp();
-    if (tick % kTimerTicks == 0 || stamp - processor.looked >= kClockPeriod) {
+    const bool due = tick % kTimerTicks == 0;
+    const std::uint64_t stamp = due || is_brisk(processor) ? processor.looked : time_stamp();
+    if (due || stamp - processor.looked >= kClockPeriod) {
       processor.looked = stamp;
       timers.fire(base::monotonic_ns());
     }
@@ -361,8 +371,8 @@ void SchedulerImpl::make_ready(Processor& processor, Task& task) {
   if (!nested) leave_scheduler(processor);
   if (before != nullptr) {
     requeue(processor, *before);
-    wake_one();
-  } else if (is_shared() && idle.load(std::memory_order_relaxed) != 0 &&
+    if (!is_brisk(processor) || processor.ready.size() >= kWorthATheft) wake_one();
+  } else if (is_shared() && idle.load(std::memory_order_relaxed) != 0 && !is_brisk(processor) &&
              time_stamp() - processor.slice_start > kLongSlice) {
     wake_one();
   }

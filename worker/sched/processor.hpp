@@ -70,7 +70,11 @@ struct alignas(64) Processor : ProcessorHead {
 
   std::atomic<std::uint32_t> tick{0};  // scheduling decisions so far; any thread reads
   std::uint64_t random = 0;            // state of xorshift64
-  // Time stamp counter.
+  // The monitor's: so many decisions in its last period that the time that one takes may be
+  // neglected. Reading the time stamp counter costs 20 ns on many virtual machines, more than a
+  // switch.
+  std::atomic<bool> brisk{false};
+  // Time stamp counter, unless it is brisk.
   std::uint64_t slice_start = 0;  // while others are idle
   std::uint64_t looked = 0;       // at the clock
 
@@ -200,8 +204,9 @@ struct SchedulerImpl {
   // idle.cpp
   void begin_run();
   Task* find_work(Processor& processor);  // waits; nullptr: the run is finished
-  Task* search(Processor& processor);
-  Task* steal(Processor& processor, Processor& victim, bool next_too);
+  Task* search(Processor& processor, bool invited);
+  Task* steal(Processor& processor, Processor& victim);
+  Task* steal_next(Processor& processor, Processor& victim);
   Task* from_injector(Processor& processor);
   bool any_work() const;
   std::int64_t about_now() const {  // some 10 ms old at most, while anything runs
