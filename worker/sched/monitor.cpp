@@ -131,6 +131,7 @@ Monitor::Monitor(SchedulerImpl& scheduler)
 
 Monitor::~Monitor() {
   stop_.store(true, std::memory_order_release);
+  full_fence();  // see wait()
   wake();
   thread_.join();
   for (Loan& loan : loans_)
@@ -164,10 +165,10 @@ void Monitor::loop() {
 // look whether all are asleep still: a fence between the two on both sides.
 void Monitor::wait(std::int64_t nanoseconds) {
   const bool dozes = nanoseconds != kPeriod;
+  futex_.store(0, std::memory_order_relaxed);  // whoever woke us last has been heard
+  dozes_.store(dozes, std::memory_order_relaxed);
+  full_fence();  // also before the look at `stop_`, which is set before the last wake-up
   if (dozes) {
-    futex_.store(0, std::memory_order_relaxed);
-    dozes_.store(true, std::memory_order_relaxed);
-    full_fence();
     const bool all_asleep = std::all_of(
         scheduler_.processors.begin(), scheduler_.processors.end(), [](const auto& processor) {
           return processor->asleep.load(std::memory_order_relaxed) ||

@@ -52,9 +52,22 @@ class ReadyQueue {
       if (head == tail_.load(std::memory_order_relaxed)) return nullptr;
       Task* const task = slots_[head % kQueueSlots].load(std::memory_order_relaxed);
       head_.store(head + 1, std::memory_order_relaxed);
+      warm(head);
       return task;
     }
+    warm(head_.load(std::memory_order_relaxed));
     return take();
+  }
+
+  // Owner. Of many, some have waited for long and have grown cold: of those that come soon the
+  // record is fetched, and then the top of the stack. (Records stay mapped, whoever takes them.)
+  void warm(std::uint32_t head) const {
+    if (tail_.load(std::memory_order_relaxed) - head < 2 * kAhead) [[likely]]
+      return;
+    __builtin_prefetch(
+        slots_[(head + 2 * kAhead - 1) % kQueueSlots].load(std::memory_order_relaxed));
+    const Task* const soon = slots_[(head + kAhead) % kQueueSlots].load(std::memory_order_relaxed);
+    __builtin_prefetch(soon->fiber.load(std::memory_order_relaxed));
   }
 
   // From any thread. nullptr: empty.
@@ -75,6 +88,8 @@ class ReadyQueue {
   }
 
  private:
+  static constexpr std::uint32_t kAhead = 4;
+
   alignas(64) std::atomic<std::uint32_t> head_{0};
   alignas(64) std::atomic<std::uint32_t> tail_{0};
   std::array<std::atomic<Task*>, kQueueSlots> slots_{};

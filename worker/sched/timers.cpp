@@ -1,11 +1,13 @@
 #include "sched/timers.hpp"
 
 #include <algorithm>
+#include <array>
 
 namespace bulkhead::sched {
 namespace {
 constexpr std::size_t kChildren = 4;
-}
+constexpr std::size_t kBatch = 16;
+}  // namespace
 
 void Timers::insert(TimerNode& node, std::int64_t deadline_ns, bool tracked) {
   LockGuard guard(lock_);
@@ -26,12 +28,17 @@ bool Timers::disarm(TimerNode& node) {
 bool Timers::fire(std::int64_t now_ns) {
   LockGuard guard(lock_);
   bool fired = false;
-  while (!heap_.empty() && heap_.front().deadline <= now_ns) {
-    TimerNode& node = *heap_.front().node;
-    remove(0);
-    fired = true;
-    node.fire(node);  // from here on it may be gone
-  }
+  std::array<TimerNode*, kBatch> due;  // nodes lie on stacks that have grown cold
+  std::size_t count = 0;
+  do {
+    for (count = 0; count < kBatch && !heap_.empty() && heap_.front().deadline <= now_ns; ++count) {
+      due[count] = heap_.front().node;
+      __builtin_prefetch(due[count]);
+      remove(0);
+    }
+    for (std::size_t i = 0; i < count; ++i) due[i]->fire(*due[i]);  // it may be gone afterwards
+    fired = fired || count > 0;
+  } while (count == kBatch);
   publish();
   return fired;
 }

@@ -5,6 +5,8 @@
 #include <bulkhead/sched/wait_group.hpp>
 #include <chrono>
 #include <ctime>
+#include <filesystem>
+#include <fstream>
 #include <mutex>
 #include <set>
 #include <string>
@@ -35,7 +37,38 @@ void start_hogs(unsigned count, const std::atomic<bool>& enough, WaitGroup& ende
     });
 }
 
+// The processor time that this process's threads of a name have used.
+std::int64_t cpu_ns_of_threads(const std::string& name) {
+  std::int64_t sum = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::string comm;
+    std::getline(std::ifstream(entry.path() / "comm"), comm);
+    std::int64_t ns = 0;
+    if (comm == name && std::ifstream(entry.path() / "schedstat") >> ns) sum += ns;
+  }
+  return sum;
+}
+
 class MonitorTest : public SchedProcessorsTest {};
+
+// It looks a hundred times a second, which is little beside what the goroutine computes; also after
+// a quiet time, from which a processor has called it.
+TEST_P(MonitorTest, CostsLittleAfterAQuietTime) {
+  Scheduler& scheduler = make({.processors = GetParam()});
+  scheduler.run([] {
+    sleep_for(300ms);
+    const std::int64_t before = cpu_ns_of_threads("monitor");
+    const auto own = [] {
+      timespec used{};
+      ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+      return std::int64_t{used.tv_sec} * 1'000'000'000 + used.tv_nsec;
+    };
+    const std::int64_t begin = own();
+    while (own() - begin < 500'000'000) {
+    }
+    EXPECT_LT(cpu_ns_of_threads("monitor") - before, 500'000'000 / 4);
+  });
+}
 
 // The last hog to begin starts the one that ends them: nothing but a processor that is lent can run
 // it.

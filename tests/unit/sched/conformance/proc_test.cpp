@@ -187,7 +187,7 @@ TEST_P(GoProcCounted, TestNumGoroutine) {
 // Two that hand a token back and forth, and compute for long in between, beside two that compute
 // little: neither pair gets more than 20 times as much computed as the other.
 TEST_P(GoProc, TestPingPongHog) {
-  run([this] {
+  run([] {
     const std::int64_t enough = kSanitized ? 20'000'000 : 50'000'000;
     Channel<bool> hog, light, done;
     std::atomic<std::int64_t> hog_count{0}, light_count{0};
