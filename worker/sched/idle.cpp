@@ -99,6 +99,8 @@ Task* SchedulerImpl::search(Processor& processor, bool invited) {
       Processor& victim = *processors[(first + i) % count];
       if (&victim == &processor) continue;
       if (Task* const task = steal(processor, victim)) return task;
+      if (pass == kPasses - 1 && migrates)
+        if (Task* const task = take_migrant(processor, victim)) return task;
       if (last)
         if (Task* const task = steal_next(processor, victim)) return task;
     }
@@ -152,12 +154,30 @@ Task* SchedulerImpl::from_injector(Processor& processor) {
   return mine;
 }
 
+// One that the victim does not come to, because it runs a hog. It must not have come from here.
+Task* SchedulerImpl::take_migrant(const Processor& processor, Processor& victim) {
+  if (victim.inbox.size() == 0) return nullptr;
+  return victim.inbox.pop_first([&processor](const Task& task) {
+    const Particulars* const more = particulars_of(task);
+    const bool pinned = more != nullptr && more->pinned;
+    return !pinned && task.fiber.load(std::memory_order_relaxed)->left != processor.index;
+  });
+}
+
 // Not what is `next` somewhere: its processor runs it in a moment, mostly.
 bool SchedulerImpl::any_work() const {
   if (injector.size() > 0) return true;
   return std::any_of(processors.begin(), processors.end(), [](const auto& processor) {
     return processor->ready.size() > 0 || processor->fresh.size() > 0 ||
            processor->inbox.size() > 0;
+  });
+}
+
+// What others have in their inboxes is theirs.
+bool SchedulerImpl::any_work_for(const Processor& processor) const {
+  if (injector.size() > 0 || processor.inbox.size() > 0) return true;
+  return std::any_of(processors.begin(), processors.end(), [](const auto& any) {
+    return any->ready.size() > 0 || any->fresh.size() > 0;
   });
 }
 
@@ -192,7 +212,7 @@ bool SchedulerImpl::sleep(Processor& processor) {
   if (last && !finish_if_done()) look_for_deadlock();
   const bool woken_here = processor.next.load(std::memory_order_relaxed) != nullptr;
   const bool stops = finished.load(std::memory_order_acquire) || is_retiring(processor);
-  if (!woken_here && !any_work() && !stops) {
+  if (!woken_here && !any_work_for(processor) && !stops) {
     // acquire pairs with the release in futex_wake().
     while (processor.wake.load(std::memory_order_acquire) == 0) {
       futex_wait(processor.wake, deadline);
@@ -220,12 +240,30 @@ bool SchedulerImpl::sleep(Processor& processor) {
   return false;
 }
 
-// Only its own processor may run it, so none of the others is called.
-void SchedulerImpl::deliver(Task& task) {
-  Processor& home = *processors[particulars_of(task)->processor];
+// A pinned one to its processor; where all migrate, whoever goes on to another one than it comes
+// from. None of the others is called. False: it has not run yet, and may do so anywhere.
+bool SchedulerImpl::deliver(Task& task) {
+  const Particulars* const more = particulars_of(task);
+  const Fiber* const fiber = task.fiber.load(std::memory_order_relaxed);
+  unsigned place = 0;
+  if (more != nullptr && more->pinned)
+    place = more->processor;
+  else if (fiber != nullptr)
+    place = place_after(*fiber);
+  else
+    return false;
+  Processor& home = *processors[place];
   home.inbox.push(task);
   full_fence();  // rule 1
   if (home.asleep.load(std::memory_order_relaxed)) futex_wake(home.wake);
+  return true;
+}
+
+// All the others in turn. (One that was lent is none of them.)
+unsigned SchedulerImpl::place_after(const Fiber& fiber) {
+  const unsigned turn = migrations.fetch_add(1, std::memory_order_relaxed);
+  if (fiber.left >= options.processors) return turn % options.processors;
+  return (fiber.left + 1 + turn % (options.processors - 1)) % options.processors;
 }
 
 void SchedulerImpl::wake_idle() {
@@ -309,9 +347,7 @@ void SchedulerImpl::look_for_deadlock() {
 // with it: `outsiders` keeps the scheduler until we are out of here.
 void SchedulerImpl::inject(Task& task) {
   outsiders.fetch_add(1, std::memory_order_relaxed);
-  if (task.pinned) {
-    deliver(task);
-  } else {
+  if (!task.placed || !deliver(task)) {
     injector.push(task);
     full_fence();  // rule 1
     if (idle.load(std::memory_order_relaxed) != 0 && searching.load(std::memory_order_relaxed) == 0)

@@ -89,6 +89,7 @@ struct Fiber : MachineContext {
   Stack stack;
   StackPool* pool = nullptr;  // nullptr: the scheduler's usual one
   Fiber* next = nullptr;      // in a cache
+  unsigned left = 0;          // the processor, if its goroutine is a placed one and has parked
 };
 
 }  // namespace bulkhead::sched

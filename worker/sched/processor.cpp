@@ -356,8 +356,8 @@ void SchedulerImpl::run_goroutines(Fiber& fiber) {
 
 void SchedulerImpl::make_ready(Processor& processor, Task& task) {
   task.set_status(Task::kRunnable);
-  if (task.pinned) [[unlikely]]
-    return deliver(task);
+  if (task.placed && deliver(task)) [[unlikely]]
+    return;
   const bool nested = processor.inside.load(std::memory_order_relaxed);
   enter_scheduler(processor);
   Task* before;
@@ -380,8 +380,8 @@ void SchedulerImpl::make_ready(Processor& processor, Task& task) {
 
 void SchedulerImpl::launch(Processor& processor, Task& task) {
   task.set_status(Task::kRunnable);
-  if (task.pinned) [[unlikely]]
-    return deliver(task);
+  if (task.placed && deliver(task)) [[unlikely]]
+    return;
   if (!processor.fresh.push(task)) spill(processor, task, true);
   wake_one();
 }
@@ -404,7 +404,10 @@ void park_task(Task& self, const Wait& wait, After after) {
   const bool sleeps = wait.reason == ParkReason::kSleep ||
                       wait.reason == ParkReason::kSelectTimeout ||
                       wait.reason == ParkReason::kBlocking;
-  self.fiber.load(std::memory_order_relaxed)->park.set(wait, self.scheduler->about_now());
+  Fiber& fiber = *self.fiber.load(std::memory_order_relaxed);
+  fiber.park.set(wait, self.scheduler->about_now());
+  if (self.placed) [[unlikely]]
+    fiber.left = processor_here().index;
   self.set_status(sleeps ? Task::kSleeping : Task::kParked, wait.reason);
   self.scheduler->leave(self, after);
 }
@@ -424,11 +427,13 @@ void SchedulerImpl::yield(Task& yielder) {
   Processor& processor = processor_here();
   enter_scheduler(processor);
   check_canary(processor, yielder);
+  if (yielder.placed) [[unlikely]]
+    processor.fiber->left = processor.index;
   MachineContext& from = *processor.fiber;
   const bool saves_first = is_shared();  // or else nobody can take it before it is saved
   if (!saves_first) requeue(processor, yielder);
   Task* const task = pick(processor, false);
-  if (task == &yielder || (task == nullptr && !is_retiring(processor))) {
+  if (task == &yielder || (task == nullptr && !is_retiring(processor) && !migrates)) {
     begin_slice(processor, yielder);  // nobody else; and nobody is woken for that
     leave_scheduler(processor);
     return;

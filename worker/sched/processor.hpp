@@ -101,7 +101,7 @@ struct alignas(64) Processor : ProcessorHead {
   std::atomic<int> thread{0};         // its kernel id; 0: none
   Probe probe;
 
-  Injector inbox;  // goroutines pinned here that are runnable; any thread
+  Injector inbox;  // runnable goroutines that must run here; any thread
 
   // Idle; see idle.cpp.
   std::atomic<bool> asleep{false};  // in `sleepers`, or just called
@@ -119,7 +119,8 @@ struct Particulars {
   std::string name;
   base::SourceSite site;
   std::size_t stack_bytes = 0;  // 0: as usual
-  unsigned processor = 0;       // that it is pinned to
+  bool pinned = false;          // to this processor:
+  unsigned processor = 0;
   Particulars* next = nullptr;  // in the free list
 };
 
@@ -148,12 +149,13 @@ struct SchedulerImpl {
   void make_ready(Processor& processor, Task& task);  // woken by what runs on this processor
   void requeue(Processor& processor, Task& task) {    // at the back
     task.set_status(Task::kRunnable);
-    if (task.pinned) [[unlikely]]
-      return deliver(task);
+    if (task.placed && deliver(task)) [[unlikely]]
+      return;
     if (!processor.ready.push(task)) [[unlikely]]
       spill(processor, task, false);
   }
-  void deliver(Task& task);                       // a pinned one, to its processor; from any thread
+  bool deliver(Task& task);                       // a placed one; from any thread
+  unsigned place_after(const Fiber& fiber);       // where all migrate
   void launch(Processor& processor, Task& task);  // a new one
   // `processor`: this thread's. It runs after all that are runnable there.
   void start_in_order(Processor& processor, std::function<void()> body, Tag tag);
@@ -208,7 +210,9 @@ struct SchedulerImpl {
   Task* steal(Processor& processor, Processor& victim);
   Task* steal_next(Processor& processor, Processor& victim);
   Task* from_injector(Processor& processor);
+  Task* take_migrant(const Processor& processor, Processor& victim);
   bool any_work() const;
+  bool any_work_for(const Processor& processor) const;
   std::int64_t about_now() const {  // some 10 ms old at most, while anything runs
     return chooser != nullptr ? virtual_now : coarse_ns.load(std::memory_order_relaxed);
   }
@@ -232,6 +236,7 @@ struct SchedulerImpl {
   const Options options;
   Observer* const observer;
   Chooser* const chooser;
+  const bool migrates;  // all do
 
   // More than one processor runs. Changed only on the first one's thread, where there is but one.
   std::atomic<bool> shared;
@@ -258,6 +263,7 @@ struct SchedulerImpl {
   std::size_t least_spare_fibers BULKHEAD_GUARDED_BY(fibers_lock) = 0;  // since the last trim()
   std::map<std::size_t, std::unique_ptr<StackPool>> other_stacks BULKHEAD_GUARDED_BY(fibers_lock);
   std::atomic<std::uint64_t> colours{0};
+  std::atomic<unsigned> migrations{0};
 
   Lock tasks_lock;
   std::vector<Task*> slabs BULKHEAD_GUARDED_BY(tasks_lock);

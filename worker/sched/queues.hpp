@@ -229,6 +229,21 @@ class Injector {
     size_.store(tasks_.count, std::memory_order_release);
     return list;
   }
+  // The first that is `wanted`; nullptr: none is. For rare use: it looks at all.
+  template <class Wanted>
+  Task* pop_first(Wanted wanted) {
+    Task* found = nullptr;
+    LockGuard guard(lock_);
+    for (std::uint32_t left = tasks_.count; left > 0; --left) {
+      Task* const task = tasks_.pop_front();
+      if (found == nullptr && wanted(*task))
+        found = task;
+      else
+        tasks_.push_back(*task);
+    }
+    size_.store(tasks_.count, std::memory_order_release);
+    return found;
+  }
   // Without the lock: right unless somebody pushes at this moment.
   std::uint32_t size() const { return size_.load(std::memory_order_acquire); }
 

@@ -126,7 +126,7 @@ Task& SchedulerImpl::prepare_task(Processor* processor, Tag tag, base::SourceSit
   task.scheduler = this;
   task.tag.store(tag, std::memory_order_relaxed);
   task.has_children = false;
-  task.pinned = false;
+  task.placed = migrates;
   task.is_particular.store(false, std::memory_order_relaxed);
   task.origin.store(site.file, std::memory_order_relaxed);
   task.line.store(site.line, std::memory_order_relaxed);
@@ -142,7 +142,8 @@ void SchedulerImpl::make_particular(Task& task, GoOptions&& told, base::SourceSi
   more.site = site;
   more.stack_bytes = told.stack_bytes > options.stack_bytes ? told.stack_bytes : 0;
   more.processor = processor < options.processors ? processor : 0;
-  task.pinned = told.pin && options.processors > 1;
+  more.pinned = told.pin && options.processors > 1;
+  task.placed = more.pinned || migrates;
   task.origin.store(&more, std::memory_order_relaxed);
   task.is_particular.store(true, std::memory_order_relaxed);
 }
@@ -252,6 +253,7 @@ SchedulerImpl::SchedulerImpl(Scheduler& owner, const Options& given)
       options(given),
       observer(given.observer),
       chooser(given.chooser),
+      migrates(given.migrate && given.processors > 1),
       shared(given.processors > 1),
       stacks(given.stack_bytes * sanitizer::kStackFactor, probe_stack_guard()),
       active(given.processors) {

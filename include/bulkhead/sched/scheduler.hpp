@@ -134,6 +134,10 @@ struct Options {
   // processor; each operation of a primitive, yield() and checkpoint() a scheduling point; and time
   // that passes, all at once until the next deadline, only while nobody can run (see now()).
   Chooser* chooser = nullptr;
+  // For tests, at the price of speed: whoever has waited or yielded goes on on another processor,
+  // if there is one, unless it is pinned. So what is kept over a switch and must not be shows: the
+  // address of a thread-local variable, errno, who has which stack.
+  bool migrate = false;
 };
 
 // What goroutines that computed for long have cost, or rather what was lent for the others.

@@ -72,7 +72,9 @@ struct alignas(64) Task {
   bool has_children = false;             // it has started others; its own business
   std::atomic<bool> outside{false};      // see ExternalWait
   std::atomic<std::uint16_t> line{0};    // of the go() that started it
-  bool pinned = false;                   // fixed before it is launched, like the next two
+  // deliver() says where it runs: it is pinned, or all migrate. Fixed before it is launched, like
+  // the next two.
+  bool placed = false;
   std::atomic<bool> is_particular{false};
   std::atomic<const void*> origin{nullptr};  // Particulars if it is, else the file of that go()
   alignas(16) std::byte closure[kClosureBytes];

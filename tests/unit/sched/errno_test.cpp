@@ -6,14 +6,13 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include <array>
 #include <atomic>
-#include <bulkhead/sched/wait_group.hpp>
-#include <bulkhead/sched/waiter.hpp>
+#include <bulkhead/sched/channel.hpp>
 #include <cerrno>
 #include <chrono>
 #include <string_view>
 #include <thread>
-#include <vector>
 
 #include "sched_test.hpp"
 
@@ -24,94 +23,65 @@ namespace {
 #define TEXT_OF_EXPANDED(x) #x
 static_assert(std::string_view(TEXT_OF(errno)).find("this_errno") != std::string_view::npos);
 
-using ErrnoTest = SchedProcessorsTest;
+// Of each processor's thread, its number.
+thread_local int number_of_thread = -1;
 
-// Hands those that come here from one processor to another: whoever wakes a goroutine has it on its
-// own processor.
-class Ferry {
- public:
-  // Returns on another processor.
-  void cross() {
-    Waiter waiter;
-    Passenger passenger{.waiter = waiter, .from = current_processor()};
-    lock_.lock();
-    passengers_.push_back(&passenger);
-    waiter.park(lock_, ParkReason::kSelect);
+BULKHEAD_OPAQUE int number_of_this_thread() {
+  asm volatile("" ::: "memory");
+  return number_of_thread;
+}
+
+struct NumbersThreads : Observer {
+  void on_switch(unsigned, Tag) override {}
+  void on_processor_start(unsigned processor) override {
+    number_of_thread = static_cast<int>(processor);
   }
-
-  // Wakes one that comes from elsewhere.
-  void row() {
-    Waiter* waiter = nullptr;
-    {
-      const LockGuard guard(lock_);
-      for (auto at = passengers_.begin(); at != passengers_.end(); ++at) {
-        if ((*at)->from == current_processor()) continue;
-        waiter = &(*at)->waiter;
-        passengers_.erase(at);
-        break;
-      }
-    }
-    if (waiter != nullptr) waiter->wake();
-  }
-
- private:
-  struct Passenger {
-    Waiter& waiter;
-    const int from;
-  };
-  Lock lock_;
-  std::vector<Passenger*> passengers_ BULKHEAD_GUARDED_BY(lock_);
 };
 
-struct Crossings {
-  Ferry ferry;
-  // On a busy machine a processor's thread waits for milliseconds until it runs again.
-  const std::chrono::steady_clock::time_point enough =
-      std::chrono::steady_clock::now() + std::chrono::seconds(20);
-  std::atomic<int> left;
-  std::atomic<int> migrated{0};
-  std::atomic<int> lost{0};
+struct Migrations {
+  std::atomic<int> made{0};
+  std::atomic<int> lost{0};     // values of errno
+  std::atomic<int> strange{0};  // the thread was not the processor's
 };
 
-// In one function, so that the compiler sees both uses of errno.
-void cross_with_errno(Crossings& crossings, int mine) {
-  while (crossings.left.fetch_sub(1) > 0 && std::chrono::steady_clock::now() < crossings.enough) {
+// In one function, so that the compiler sees all uses. Of two that share a channel one sends.
+void migrate_with_errno(Migrations& migrations, int mine, int steps, Channel<int>& channel,
+                        bool sends) {
+  for (int step = 0; step < steps; ++step) {
     const int before = current_processor();
     errno = mine;
-    crossings.ferry.cross();
-    if (errno != mine) ++crossings.lost;
-    if (current_processor() != before) ++crossings.migrated;
-    errno = mine + 1;
     yield();
-    if (errno != mine + 1) ++crossings.lost;
+    const int after = current_processor();
+    if (errno != mine) ++migrations.lost;
+    if (number_of_this_thread() != after) ++migrations.strange;
+    if (after != before) ++migrations.made;
+    errno = mine + 1;
+    if (sends)
+      channel.send(mine);
+    else
+      channel.receive();
+    if (errno != mine + 1) ++migrations.lost;
+    if (number_of_this_thread() != current_processor()) ++migrations.strange;
   }
 }
 
-TEST_P(ErrnoTest, GoesWithItsGoroutineOverMigrations) {
-  constexpr int kCrossings = kSanitized ? 10'000 : 100'000;
-  constexpr int kGoroutines = 64;
-  Crossings crossings;
-  crossings.left = kCrossings;
-  std::atomic<int> crossing{kGoroutines};
-  run(GetParam(), [&] {
-    for (int i = 0; i < kGoroutines; ++i) {
-      go([&crossings, &crossing, i] {
-        cross_with_errno(crossings, 1000 * (i + 1));
-        --crossing;
+TEST(ErrnoTest, GoesWithItsGoroutineOverAHundredThousandMigrations) {
+  constexpr int kGoroutines = 8, kSteps = kSanitized ? 1'250 : 12'500;
+  NumbersThreads observer;
+  Migrations migrations;
+  std::array<Channel<int>, kGoroutines / 2> channels;
+  Options options = options_of(kMigrating);
+  options.observer = &observer;
+  Scheduler(options).run([&] {
+    for (int i = 0; i < kGoroutines; ++i)
+      go([&, i] {
+        migrate_with_errno(migrations, 1000 + 3 * i, kSteps,
+                           channels[static_cast<std::size_t>(i / 2)], i % 2 == 0);
       });
-    }
-    for (unsigned i = 0; i < GetParam(); ++i) {
-      go([&] {
-        while (crossing > 0) {
-          crossings.ferry.row();
-          yield();
-        }
-      });
-    }
   });
-  EXPECT_EQ(crossings.lost, 0);
-  EXPECT_GT(crossings.migrated, 1000);
-  RecordProperty("migrations", crossings.migrated);
+  EXPECT_EQ(migrations.made, kGoroutines * kSteps);
+  EXPECT_EQ(migrations.lost, 0);
+  EXPECT_EQ(migrations.strange, 0);
 }
 
 // Whoever waits for long sleeps, and signals interrupt that.
@@ -139,8 +109,6 @@ TEST(ErrnoThreadTest, IsLeftAloneByALockThatIsWaitedFor) {
   ::sigaction(SIGUSR1, &before, nullptr);
   EXPECT_EQ(after, ENOTTY);
 }
-
-INSTANTIATE_TEST_SUITE_P(Processors, ErrnoTest, testing::Values(2u, 4u));
 
 }  // namespace
 }  // namespace bulkhead::sched

@@ -82,7 +82,8 @@ TEST_F(ExceptionsDeathTest, AnExceptionThatLeavesAGoroutineEndsTheProcess) {
               testing::KilledBySignal(SIGABRT), "nobody catches this");
 }
 
-INSTANTIATE_TEST_SUITE_P(Processors, ExceptionsProcessorsTest, testing::Values(1u, 2u, 4u));
+INSTANTIATE_TEST_SUITE_P(Processors, ExceptionsProcessorsTest,
+                         testing::Values(1u, 2u, 4u, kMigrating));
 
 }  // namespace
 }  // namespace bulkhead::sched

@@ -15,6 +15,16 @@ namespace bulkhead::sched {
 
 inline constexpr bool kSanitized = sanitizer::kStackFactor > 1;
 
+// In place of a number of processors: two, between which goroutines migrate whenever they go on.
+inline constexpr unsigned kMigrating = ~0u;
+
+inline Options options_of(unsigned processors) {
+  Options options;
+  options.migrate = processors == kMigrating;
+  options.processors = options.migrate ? 2 : processors;
+  return options;
+}
+
 class SchedTest : public testing::Test {
  protected:
   // Lives until the end of the test, where nothing may be alive on it.
@@ -23,7 +33,7 @@ class SchedTest : public testing::Test {
     return *schedulers_.back();
   }
   void run(unsigned processors, std::function<void()> main) {
-    make({.processors = processors}).run(std::move(main));
+    make(options_of(processors)).run(std::move(main));
   }
   void TearDown() override {
     for (const auto& scheduler : schedulers_) {
@@ -36,7 +46,7 @@ class SchedTest : public testing::Test {
   std::vector<std::unique_ptr<Scheduler>> schedulers_;
 };
 
-// The same test with 1, 2 and 4 processors.
+// The same test with 1, 2 and 4 processors, some also kMigrating.
 class SchedProcessorsTest : public SchedTest, public testing::WithParamInterface<unsigned> {};
 
 }  // namespace bulkhead::sched

@@ -78,7 +78,7 @@ TEST_P(GoProc, TestBlockLocked) {
 // point, to hand it on.
 class GoProcParallel : public GoProc {
  protected:
-  unsigned count() const { return threads() ? 4 : GetParam(); }
+  unsigned count() const { return threads() ? 4 : options_of(GetParam()).processors; }
 
   // Of all that share `turn`, the one with that number.
   static void take_turns(std::atomic<unsigned>& turn, unsigned number, unsigned count) {
@@ -219,8 +219,10 @@ TEST_P(GoProc, TestPingPongHog) {
 }
 
 BULKHEAD_EVERYWHERE(GoProc);
-INSTANTIATE_TEST_SUITE_P(Everywhere, GoProcCounted, testing::Values(1u, 2u, 4u), place_name);
-INSTANTIATE_TEST_SUITE_P(Everywhere, GoProcParallel, testing::Values(2u, 4u, kThreads), place_name);
+INSTANTIATE_TEST_SUITE_P(Everywhere, GoProcCounted, testing::Values(1u, 2u, 4u, kMigrating),
+                         place_name);
+INSTANTIATE_TEST_SUITE_P(Everywhere, GoProcParallel, testing::Values(2u, 4u, kMigrating, kThreads),
+                         place_name);
 
 }  // namespace
 }  // namespace bulkhead::sched

@@ -157,7 +157,7 @@ class GoSelect3DeathTest : public EverywhereTest {
       });
       return;
     }
-    Options options{.processors = GetParam()};
+    Options options = options_of(GetParam());
     options.on_deadlock = [](const std::vector<TaskInfo>& tasks) {
       if (tasks.size() == std::size(kWaiting)) ::_exit(kAllWait);
       std::cerr << describe(tasks, [](Tag) { return std::string(); });
