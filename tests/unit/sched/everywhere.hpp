@@ -76,7 +76,7 @@ class EverywhereTest : public SchedTest, public testing::WithParamInterface<unsi
       if (threads()) return threads_.blocked() >= count;
       int parked = 0;
       for (const TaskInfo& task : Scheduler::current()->tasks())
-        parked += task.state == Task::kParked && task.reason == reason;
+        parked += task.reason == reason;
       return parked >= count;
     };
     await(enough);
