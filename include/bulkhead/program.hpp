@@ -15,6 +15,7 @@
 #include <bulkhead/sched/join.hpp>
 #include <bulkhead/sched/mutex.hpp>
 #include <bulkhead/sched/once.hpp>
+#include <bulkhead/sched/poll.hpp>
 #include <bulkhead/sched/rw_mutex.hpp>
 #include <bulkhead/sched/scheduler.hpp>
 #include <bulkhead/sched/select.hpp>

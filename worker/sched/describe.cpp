@@ -44,6 +44,7 @@ std::string origin_of(const TaskInfo& task) {
 
 std::string what_for(const TaskInfo& task, Objects& objects, base::TimePoint now) {
   std::string text = fmt::format(", {}", to_string(task.reason));
+  if (task.descriptor >= 0) text += fmt::format(" {}", task.descriptor);
   if (task.object != nullptr) text += fmt::format(" #{}", objects.number(task.object));
   if (task.holder != 0) text += fmt::format(", held by goroutine {}", task.holder);
   if (task.waits_at.line != 0)
@@ -153,6 +154,10 @@ const char* to_string(ParkReason reason) {
       return "receive from no channel, for ever";
     case ParkReason::kSelectNothing:
       return "select without cases, for ever";
+    case ParkReason::kReadable:
+      return "readable fd";
+    case ParkReason::kWritable:
+      return "writable fd";
   }
   return "unknown";
 }

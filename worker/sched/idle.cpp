@@ -1,4 +1,4 @@
-// Processors without work: search, sleep, wake. Three rules keep wake-ups from being lost and from
+// Processors without work: search, sleep, wake. Four rules keep wake-ups from being lost and from
 // being wasted.
 //
 // 1. Whoever makes a task runnable publishes it first and looks for sleepers second; whoever goes
@@ -8,11 +8,21 @@
 //    something it wakes the next one: there may be more where that came from.
 // 3. One sleeper, the keeper, sleeps until the earliest deadline. A processor that arms an earlier
 //    timer wakes nobody: it looks at the clock itself, and takes over when it goes to sleep.
+// 4. While goroutines wait for descriptors, one sleeper sleeps on the poller instead of its futex,
+//    until the same deadlines; the others are called before it. It says that it `polls` before it
+//    says that it sleeps, so who finds it asleep writes to the poller's eventfd. That stays
+//    readable until whoever polls reads it, and nobody else does.
 //
 // What these rules and brisk processors (see make_ready()) spare may be a mistake: whoever was to
 // do it soon computes for long. So while some processors run, one of the others, the napper, looks
 // again after 100 µs, 200, 400, up to 10 ms as long as it finds nothing; and the monitor calls one
 // for a goroutine that has computed for 10 ms.
+//
+// Descriptors are looked at by whoever finds no work, before it sleeps; by whoever sleeps on the
+// poller; and now and then by those that run (pick_due()). Who has watched for the others, as
+// napper or on the poller, and has found work calls another that does it from now on; so does who
+// lets the first goroutine wait for a descriptor and runs another, when nobody watches. Nothing
+// that is ready waits for a processor that computes while another is idle.
 #include <algorithm>
 #include <bulkhead/base/check.hpp>
 
@@ -34,6 +44,7 @@ void SchedulerImpl::begin_run() {
   shared.store(options.processors > 1, std::memory_order_relaxed);
   unshare.store(false, std::memory_order_relaxed);
   coarse_ns.store(base::monotonic_ns(), std::memory_order_relaxed);
+  poller.begin_run();
   for (const auto& processor : processors) {
     processor->wake.store(0, std::memory_order_relaxed);
     processor->retiring.store(false, std::memory_order_relaxed);
@@ -48,7 +59,9 @@ Task* SchedulerImpl::find_work(Processor& processor) {
       if (called) searching.fetch_sub(1, std::memory_order_seq_cst);
       return nullptr;
     }
-    if (timers.earliest() != Timers::kNever && timers.fire(now_ns())) {
+    const bool fired = timers.earliest() != Timers::kNever && timers.fire(now_ns());
+    const bool polled = poller.waiting() && poll(processor) > 0;
+    if (fired || polled) {
       if (Task* const task = pick_here(processor)) {
         if (called) {
           searching.fetch_sub(1, std::memory_order_seq_cst);
@@ -77,6 +90,20 @@ Task* SchedulerImpl::find_work(Processor& processor) {
       if (Task* const task = pick_here(processor)) return task;
     }
   }
+}
+
+std::uint32_t SchedulerImpl::poll(Processor& processor) {
+  TaskList ready = poller.look();
+  const std::uint32_t count = ready.count;
+  while (Task* const task = ready.pop_front()) requeue(processor, *task);
+  if (count > 1) wake_one();
+  return count;
+}
+
+// Somebody else is to watch now: who found work may compute for long.
+void SchedulerImpl::end_watch(Processor& processor) {
+  processor.has_watched = false;
+  if (poller.waiting()) wake_one();
 }
 
 // `invited`: what was woken somewhere is to run here rather than there, if only its processor does
@@ -189,13 +216,19 @@ bool SchedulerImpl::sleep(Processor& processor) {
   }
   std::int64_t deadline = Timers::kNever;
   bool last = false;
+  bool polls = false;
   {
     LockGuard guard(idle_lock);
     processor.wake.store(0, std::memory_order_relaxed);
-    sleepers.push_back(&processor);
+    if (polling == nullptr && poller.waiting()) {
+      polling = &processor;
+      polls = true;
+      processor.polls.store(true, std::memory_order_relaxed);
+    }
+    sleepers.insert(polls ? sleepers.begin() : sleepers.end(), &processor);
     idle.store(static_cast<unsigned>(sleepers.size()), std::memory_order_relaxed);
     ++sleeps;
-    processor.asleep.store(true, std::memory_order_relaxed);
+    processor.asleep.store(true, std::memory_order_release);  // rule 4
     last = sleepers.size() == active;
     if (!last && napper == nullptr) {
       napper = &processor;
@@ -207,14 +240,22 @@ bool SchedulerImpl::sleep(Processor& processor) {
       keeper_deadline = earliest;
       deadline = std::min(deadline, earliest);
     }
+    processor.has_watched = polls || napper == &processor;
+    watched.store(polling != nullptr || napper != nullptr, std::memory_order_relaxed);
   }
   full_fence();  // rule 1
   if (last && !finish_if_done()) look_for_deadlock();
   const bool woken_here = processor.next.load(std::memory_order_relaxed) != nullptr;
   const bool stops = finished.load(std::memory_order_acquire) || is_retiring(processor);
-  if (!woken_here && !any_work_for(processor) && !stops) {
+  // Whoever begins to wait for a descriptor looks likewise whether anybody watches.
+  const bool unwatched = poller.waiting() && !watched.load(std::memory_order_relaxed);
+  if (!woken_here && !any_work_for(processor) && !stops && !unwatched) {
     // acquire pairs with the release in futex_wake().
     while (processor.wake.load(std::memory_order_acquire) == 0) {
+      if (polls) {
+        poller.sleep(deadline);
+        break;
+      }
       futex_wait(processor.wake, deadline);
       if (deadline != Timers::kNever && base::monotonic_ns() >= deadline) break;
     }
@@ -232,6 +273,11 @@ bool SchedulerImpl::sleep(Processor& processor) {
     napper = nullptr;
     processor.nap_ns = std::min(2 * processor.nap_ns, Processor::kLongestNap);
   }
+  if (polls) {
+    polling = nullptr;
+    processor.polls.store(false, std::memory_order_relaxed);
+  }
+  watched.store(polling != nullptr || napper != nullptr, std::memory_order_relaxed);
   const auto place = std::find(sleepers.begin(), sleepers.end(), &processor);
   if (place == sleepers.end()) return true;
   *place = sleepers.back();
@@ -255,7 +301,8 @@ bool SchedulerImpl::deliver(Task& task) {
   Processor& home = *processors[place];
   home.inbox.push(task);
   full_fence();  // rule 1
-  if (home.asleep.load(std::memory_order_relaxed)) futex_wake(home.wake);
+  // acquire pairs with the release in sleep(): rule 4.
+  if (home.asleep.load(std::memory_order_acquire)) wake_processor(home);
   return true;
 }
 
@@ -264,6 +311,13 @@ unsigned SchedulerImpl::place_after(const Fiber& fiber) {
   const unsigned turn = migrations.fetch_add(1, std::memory_order_relaxed);
   if (fiber.left >= options.processors) return turn % options.processors;
   return (fiber.left + 1 + turn % (options.processors - 1)) % options.processors;
+}
+
+void SchedulerImpl::wake_processor(Processor& processor) {
+  if (!processor.polls.load(std::memory_order_relaxed)) [[likely]]
+    return futex_wake(processor.wake);
+  processor.wake.store(1, std::memory_order_release);  // pairs with the acquire in sleep()
+  poller.wake();
 }
 
 void SchedulerImpl::wake_idle() {
@@ -282,7 +336,7 @@ void SchedulerImpl::wake_idle() {
       searching.fetch_sub(1, std::memory_order_seq_cst);
     }
   }
-  if (processor != nullptr) futex_wake(processor->wake);
+  if (processor != nullptr) wake_processor(*processor);
 }
 
 // The others go on with what it had. One of them looks afresh whether all is done: we did not count
@@ -317,14 +371,14 @@ bool SchedulerImpl::finish_if_done() {
     finished.store(true, std::memory_order_release);  // pairs with the acquires above
     asleep = sleepers;
   }
-  for (Processor* processor : asleep) futex_wake(processor->wake);
+  for (Processor* processor : asleep) wake_processor(*processor);
   return true;
 }
 
-// Nothing runs. Those that sleep will, timers may start some, those that wait outside may run. When
-// all others are parked, only they themselves could wake one another.
+// Nothing runs. Those that sleep will, timers may start some, those that wait outside may run, be
+// it for a descriptor. When all others are parked, only they themselves could wake one another.
 void SchedulerImpl::look_for_deadlock() {
-  if (!options.on_deadlock || timers.earliest() != Timers::kNever) return;
+  if (!options.on_deadlock || timers.earliest() != Timers::kNever || poller.hopes()) return;
   // All asleep now, and nobody has gone to sleep in between: nothing has run.
   const auto asleep_since = [this]() -> std::uint64_t {
     LockGuard guard(idle_lock);

@@ -63,14 +63,21 @@ struct MachineContext {
 // What its goroutine waits for, or last did. Atomic, relaxed, because dumps read it at any time;
 // beside the saved stack pointer, which a park writes, too.
 struct ParkRecord {
-  // The primitive, and in its lowest bit whether that is a Mutex: in one word, so that a dump never
-  // takes anything else for one.
+  // The primitive, and in its lowest bit whether that is a Mutex; or a descriptor, by
+  // of_descriptor(). In one word, so that a dump never takes anything else for one.
   std::atomic<std::uintptr_t> object{0};
   std::atomic<const char*> file{nullptr};
   std::atomic<std::int64_t> since_ns{0};
   std::atomic<std::uint16_t> line{0};
 
   static constexpr std::uintptr_t kMutexBit = 1;
+  static constexpr std::uintptr_t kDescriptorBit = 2;
+  static constexpr int kDescriptorShift = 2;
+
+  static const void* of_descriptor(int fd) {
+    return reinterpret_cast<const void*>(static_cast<std::uintptr_t>(fd) << kDescriptorShift |
+                                         kDescriptorBit);
+  }
 
   void set(const Wait& wait, std::int64_t now_ns) {
     object.store(reinterpret_cast<std::uintptr_t>(wait.object) |

@@ -218,7 +218,8 @@ bool Monitor::look(std::int64_t now) {
 // Whether anything could run, if only somebody ran it.
 bool Monitor::is_kept_waiting(const Processor& processor, std::int64_t now) const {
   return processor.next.load(std::memory_order_relaxed) != nullptr || scheduler_.any_work() ||
-         scheduler_.timers.earliest() < now;
+         scheduler_.timers.earliest() < now ||
+         (scheduler_.poller.waiting() && scheduler_.poller.has_ready());
 }
 
 // Asked at one look, answered by the next one: its thread may not run at this moment.
@@ -309,7 +310,8 @@ void Monitor::call_back(Watched& watched) {
   if (watched.lent == nullptr) return;
   watched.lent->retiring.store(true, std::memory_order_relaxed);
   full_fence();  // idle.cpp, rule 1
-  if (watched.lent->asleep.load(std::memory_order_relaxed)) futex_wake(watched.lent->wake);
+  if (watched.lent->asleep.load(std::memory_order_acquire))
+    scheduler_.wake_processor(*watched.lent);
   watched.lent = nullptr;
 }
 

@@ -23,6 +23,7 @@ constexpr std::uint32_t kFairness = 61;  // ticks between looks at the far ends 
 // Looks at the clock, while there are timers: so many ticks or time stamps apart.
 constexpr std::uint32_t kTimerTicks = 32;
 constexpr std::uint64_t kClockPeriod = 20'000;
+constexpr std::uint64_t kPollPeriod = 100'000;  // likewise, between looks at descriptors
 constexpr std::uint32_t kFreshRun = FreshQueue::kMany;
 // Whoever has run for longer than this and wakes another will hardly stop just now: the other is
 // better off on an idle processor, though waking that costs some microseconds.
@@ -66,6 +67,14 @@ bool starts_anywhere(const Task& task) {
   if (task.fiber.load(std::memory_order_relaxed) != nullptr) return false;
   const Particulars* const more = particulars_of(task);
   return more == nullptr || more->stack_bytes == 0;
+}
+
+// What waits at descriptors; looking there is a system call.
+void poll_now_and_then(Processor& processor) {
+  const std::uint64_t stamp = time_stamp();
+  if (stamp - processor.polled < kPollPeriod) return;
+  processor.polled = stamp;
+  if (processor.scheduler.poll(processor) > 0) processor.scheduler.wake_one();
 }
 
 void run_after(Processor& processor) {
@@ -187,7 +196,8 @@ bool SchedulerImpl::goes_on(Processor& processor) {
     return choose(processor);
   const std::uint32_t tick = processor.tick.load(std::memory_order_relaxed) + 1;
   processor.tick.store(tick, std::memory_order_relaxed);
-  if (tick % kFairness != 0 && timers.earliest() == Timers::kNever) [[likely]] {
+  const bool looks = timers.earliest() != Timers::kNever || poller.waiting();
+  if (tick % kFairness != 0 && !looks) [[likely]] {
     if (Task* const task = take_next(processor)) return task;
     if (processor.fresh.size() == 0) {
       processor.next_uses = 0;
@@ -226,8 +236,8 @@ Task* SchedulerImpl::choose(Processor& processor) {
   return task;
 }
 
-// Timers, and now and then the far ends of the queues: the oldest of those that never ran, and of
-// all processors' tasks, must not wait for ever.
+// Timers, descriptors, and now and then the far ends of the queues: the oldest of those that never
+// ran, and of all processors' tasks, must not wait for ever.
 Task* SchedulerImpl::pick_due(Processor& processor, std::uint32_t tick) {
   if (timers.earliest() != Timers::kNever) {
     const bool due = tick % kTimerTicks == 0;
@@ -237,6 +247,8 @@ Task* SchedulerImpl::pick_due(Processor& processor, std::uint32_t tick) {
       timers.fire(base::monotonic_ns());
     }
   }
+  if (poller.waiting() && (!is_brisk(processor) || tick % kFairness == 0))
+    poll_now_and_then(processor);
   if (tick % kFairness == 0) {
     if (unshare.load(std::memory_order_acquire)) go_unshared();
     if (is_retiring(processor)) return nullptr;
@@ -289,6 +301,7 @@ void SchedulerImpl::processor_loop(Processor& processor) {
     Task* task = pick(processor, false);
     if (task == nullptr) task = find_work(processor);
     if (task == nullptr) break;
+    if (processor.has_watched) end_watch(processor);
     processor.fiber = &fiber_of(processor, *task);
     begin_slice(processor, *task);
     switch_to(processor, processor.host, *processor.fiber);

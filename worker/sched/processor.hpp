@@ -16,6 +16,7 @@
 
 #include "sched/blocking_pool.hpp"
 #include "sched/machine_context.hpp"
+#include "sched/poller.hpp"
 #include "sched/queues.hpp"
 #include "sched/timers.hpp"
 
@@ -77,6 +78,7 @@ struct alignas(64) Processor : ProcessorHead {
   // Time stamp counter, unless it is brisk.
   std::uint64_t slice_start = 0;  // while others are idle
   std::uint64_t looked = 0;       // at the clock
+  std::uint64_t polled = 0;       // looked at the poller, while others wait for it
 
   Fiber* fibers = nullptr;  // cached, the warmest first
   std::uint32_t fiber_count = 0;
@@ -106,7 +108,9 @@ struct alignas(64) Processor : ProcessorHead {
   // Idle; see idle.cpp.
   std::atomic<bool> asleep{false};  // in `sleepers`, or just called
   static constexpr std::int64_t kLeastNap = 100'000, kLongestNap = 10'000'000;  // nanoseconds
-  std::atomic<std::uint32_t> wake{0};  // the futex that the thread sleeps on
+  std::atomic<std::uint32_t> wake{0};  // the futex that the thread sleeps on, unless it
+  std::atomic<bool> polls{false};      // sleeps on the poller; any thread reads
+  bool has_watched = false;            // napped or polled, since it last found work
   std::int64_t nap_ns = kLeastNap;
   std::vector<std::uint32_t> seen;  // `tick` of each processor, when it began to search
 
@@ -209,6 +213,8 @@ struct SchedulerImpl {
   Task* search(Processor& processor, bool invited);
   Task* steal(Processor& processor, Processor& victim);
   Task* steal_next(Processor& processor, Processor& victim);
+  std::uint32_t poll(Processor& processor);  // makes runnable what is ready; how many
+  void end_watch(Processor& processor);      // it has found work
   Task* from_injector(Processor& processor);
   Task* take_migrant(const Processor& processor, Processor& victim);
   bool any_work() const;
@@ -230,6 +236,7 @@ struct SchedulerImpl {
       wake_idle();
   }
   void wake_idle();
+  void wake_processor(Processor& processor);  // that sleeps
 
   // Fixed after construction.
   Scheduler& self;
@@ -255,6 +262,7 @@ struct SchedulerImpl {
   StackPool stacks;
   Injector injector;
   Timers timers;
+  Poller poller;
   std::atomic<bool> running{false};  // atomic because misuse is what it finds
 
   Lock fibers_lock;
@@ -282,9 +290,11 @@ struct SchedulerImpl {
   Processor* keeper BULKHEAD_GUARDED_BY(idle_lock) = nullptr;  // sleeps until a deadline
   std::int64_t keeper_deadline BULKHEAD_GUARDED_BY(idle_lock) = Timers::kNever;
   Processor* napper BULKHEAD_GUARDED_BY(idle_lock) = nullptr;
-  std::uint64_t sleeps BULKHEAD_GUARDED_BY(idle_lock) = 0;  // ever
-  std::atomic<std::uint64_t> outside{0};                    // goroutines in an ExternalWait
-  std::atomic<unsigned> idle{0};                            // sleepers.size()
+  Processor* polling BULKHEAD_GUARDED_BY(idle_lock) = nullptr;  // sleeps on the poller
+  std::atomic<bool> watched{false};                             // one of the last two is there
+  std::uint64_t sleeps BULKHEAD_GUARDED_BY(idle_lock) = 0;      // ever
+  std::atomic<std::uint64_t> outside{0};                        // goroutines in an ExternalWait
+  std::atomic<unsigned> idle{0};                                // sleepers.size()
   std::atomic<unsigned> searching{0};  // processors that look for work elsewhere
   std::atomic<bool> finished{false};
   std::atomic<unsigned> outsiders{0};  // threads inside inject(); the destructor waits for them

@@ -218,8 +218,11 @@ TaskInfo SchedulerImpl::info_of(const Task& task) const {
   const Fiber* const fiber = task.fiber.load(std::memory_order_relaxed);
   if (info.reason == ParkReason::kNone || fiber == nullptr) return info;
   const ParkRecord& park = fiber->park;
-  info.object = reinterpret_cast<const void*>(park.object.load(std::memory_order_relaxed) &
-                                              ~ParkRecord::kMutexBit);
+  const std::uintptr_t object = park.object.load(std::memory_order_relaxed);
+  if ((object & ParkRecord::kDescriptorBit) != 0)
+    info.descriptor = static_cast<int>(object >> ParkRecord::kDescriptorShift);
+  else
+    info.object = reinterpret_cast<const void*>(object & ~ParkRecord::kMutexBit);
   info.waits_at =
       site_of(park.file.load(std::memory_order_relaxed), park.line.load(std::memory_order_relaxed));
   info.since = base::TimePoint(base::Duration(park.since_ns.load(std::memory_order_relaxed)));

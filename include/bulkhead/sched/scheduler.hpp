@@ -77,6 +77,7 @@ struct TaskInfo {
   std::string name{};       // see GoOptions; mostly empty
   // While it waits, or sleeps:
   const void* object = nullptr;  // the primitive that it waits for; perhaps gone, never to be read
+  int descriptor = -1;           // in wait_readable() or wait_writable(): the one it waits for
   base::SourceSite waits_at{};   // the operation
   base::TimePoint since{};       // to some 10 ms
   std::uint64_t holder = 0;  // the goroutine that holds the mutex it waits for; 0: none, or unknown
@@ -119,11 +120,11 @@ struct Options {
   unsigned processors = 1;
   std::size_t stack_bytes = 256 * 1024;  // rounded up to pages; multiplied under sanitizers
   Observer* observer = nullptr;          // borrowed, outlives the scheduler
-  // Called when goroutines wait that nothing can wake any more: none can run, none of them sleeps
-  // or is in blocking(), and those in an ExternalWait are not counted. With all that are alive; on
-  // a processor's thread, where nothing else runs; perhaps again and again while it stays so. Other
-  // threads can wake goroutines, too: whoever lets them do so uses ExternalWait, or leaves this
-  // empty.
+  // Called when goroutines wait that nothing can wake any more: none can run, none of them sleeps,
+  // waits for a descriptor or is in blocking(), and those in an ExternalWait are not counted. With
+  // all that are alive; on a processor's thread, where nothing else runs; perhaps again and again
+  // while it stays so. Other threads can wake goroutines, too: whoever lets them do so uses
+  // ExternalWait, or leaves this empty.
   std::function<void(const std::vector<TaskInfo>&)> on_deadlock{};
   // Called once for each place that starts such goroutines; on a thread of the scheduler's own.
   std::function<void(const Hog&)> on_hog{};

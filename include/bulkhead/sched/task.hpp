@@ -36,6 +36,8 @@ enum class ParkReason : std::uint8_t {
   kSelectNothing,     // select without a case that could happen: for ever
   kBlocking,          // blocking(): its call is under way
   kBlockingPoolFull,  // blocking(): it waits for a free helper
+  kReadable,          // wait_readable
+  kWritable,          // wait_writable
 };
 
 // What a goroutine waits for, and where; for dumps.
