@@ -99,7 +99,7 @@ Rows, each run alone in a fresh worker, all of them once, then all of them again
   chan_pingpong chan_1p1c chan_4p4c select4             handing over
   spawn_join_wave spawn_join fanout_10k fib_fork fib    starting and joining
   ring503 sieve skynet                                  many, joined by channels
-  timers parked                                         many that wait
+  timers fd_pingpong parked                             for a time, for descriptors, many that wait
 
   --only A,B           these rows (all)
   --processors P       of each worker; with 1 it keeps to one CPU (1, then all usable cores)

@@ -1,14 +1,18 @@
-// Rows about many that wait: for a time, or for a channel.
+// Rows about waiting: for a time, for a channel, for a descriptor.
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <bulkhead/base/check.hpp>
+#include <bulkhead/base/unique_fd.hpp>
 #include <bulkhead/sched/channel.hpp>
+#include <bulkhead/sched/poll.hpp>
 #include <bulkhead/sched/scheduler.hpp>
 #include <bulkhead/sched/wait_group.hpp>
 #include <chrono>
 #include <fstream>
+#include <thread>
 
 #include "bench/rows.hpp"
 
@@ -96,10 +100,68 @@ std::vector<Figure> parked() {
           {"parked_wake", "n=200000", ns / kTasks, "ns/task"}};
 }
 
+void send_byte(const base::UniqueFd& fd) {
+  const char byte = 'x';
+  BULKHEAD_CHECK(::write(fd.get(), &byte, 1) == 1);
+}
+
+void receive_byte(const base::UniqueFd& fd) {
+  char byte = 0;
+  do sched::wait_readable(fd.get());
+  while (::read(fd.get(), &byte, 1) != 1);
+}
+
+// A byte there and back over a pair of sockets, between goroutines and between plain threads, where
+// waiting is poll(2). No peers do this.
+std::vector<Figure> fd_pingpong() {
+  constexpr int kRoundTrips = 50'000;
+  int fds[2];
+  BULKHEAD_CHECK(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) == 0);
+  const base::UniqueFd near(fds[0]);
+  const base::UniqueFd far(fds[1]);
+  const auto ask = [&] {
+    for (int i = 0; i < kRoundTrips; ++i) {
+      send_byte(near);
+      receive_byte(near);
+    }
+  };
+  const auto answer = [&] {
+    for (int i = 0; i < kRoundTrips; ++i) {
+      receive_byte(far);
+      send_byte(far);
+    }
+  };
+  std::vector<Figure> figures;
+  const auto add = [&](const std::string& name, auto&& body) {
+    const double before = cpu_ns();
+    const double wall = time_ns(body);
+    figures.push_back({name, "", wall / kRoundTrips, "ns/roundtrip"});
+    figures.push_back({name + "_cpu", "", (cpu_ns() - before) / kRoundTrips, "ns/roundtrip"});
+  };
+  add("fd_pingpong", [&] {
+    sched::WaitGroup group;
+    group.add(1);
+    sched::go([&] {
+      answer();
+      group.done();
+    });
+    ask();
+    group.wait();
+  });
+  add("fd_pingpong_threads", [&] {
+    std::thread first(ask);
+    std::thread second(answer);
+    first.join();
+    second.join();
+  });
+  return figures;
+}
+
 }  // namespace
 
 const std::vector<Row>& waiting_rows() {
-  static const std::vector<Row> kRows{{"timers", timers}, {"parked", parked}};
+  static const std::vector<Row> kRows{
+      {"timers", timers}, {"fd_pingpong", fd_pingpong}, {"parked", parked}};
   return kRows;
 }
 
