@@ -111,7 +111,7 @@ configure() {
     rm -rf "$directory"
   fi
   if command -v ccache >/dev/null; then launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache); fi
-  if [ "$preset" = clang ]; then compiler=clang++; fi
+  if [ "$preset" = asan ]; then compiler=clang++; fi
   (cd "$root" && cmake --preset "$preset" -B "$directory" -DCMAKE_CXX_COMPILER="$compiler" \
     "${launcher[@]}" "$@")
 }
