@@ -336,7 +336,9 @@ void SchedulerImpl::wake_idle() {
       searching.fetch_sub(1, std::memory_order_seq_cst);
     }
   }
-  if (processor != nullptr) wake_processor(*processor);
+  if (processor == nullptr) return;
+  calls.fetch_add(1, std::memory_order_relaxed);
+  wake_processor(*processor);
 }
 
 // The others go on with what it had. One of them looks afresh whether all is done: we did not count

@@ -295,7 +295,8 @@ struct SchedulerImpl {
   std::uint64_t sleeps BULKHEAD_GUARDED_BY(idle_lock) = 0;      // ever
   std::atomic<std::uint64_t> outside{0};                        // goroutines in an ExternalWait
   std::atomic<unsigned> idle{0};                                // sleepers.size()
-  std::atomic<unsigned> searching{0};  // processors that look for work elsewhere
+  std::atomic<unsigned> searching{0};   // processors that look for work elsewhere
+  std::atomic<std::uint64_t> calls{0};  // of sleeping processors, by wake_idle(), ever
   std::atomic<bool> finished{false};
   std::atomic<unsigned> outsiders{0};  // threads inside inject(); the destructor waits for them
 

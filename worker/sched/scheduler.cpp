@@ -64,7 +64,7 @@ void Scheduler::run(std::function<void()> main) {
   BULKHEAD_CHECK(!impl_->running.exchange(true, std::memory_order_acq_rel),
                  "run() is called while another run() is under way");
   impl_->begin_run();
-  go(std::move(main), current_tag());
+  go(std::move(main), current_tag(), {});
   std::optional<Monitor> monitor;
   if (impl_->chooser == nullptr) monitor.emplace(*impl_);
   std::vector<std::thread> threads;
@@ -82,7 +82,9 @@ void Scheduler::run(std::function<void()> main) {
   impl_->running.store(false, std::memory_order_release);
 }
 
-void Scheduler::go(std::function<void()> body, Tag tag) { go({}, std::move(body), tag); }
+void Scheduler::go(std::function<void()> body, Tag tag, base::SourceSite site) {
+  go({}, std::move(body), tag, site);
+}
 
 void Scheduler::go(GoOptions options, std::function<void()> body, Tag tag, base::SourceSite site) {
   Task& task = make_task(*impl_, nullptr, std::move(body), tag, site);
@@ -96,6 +98,8 @@ void Scheduler::go(GoOptions options, std::function<void()> body, Tag tag, base:
 std::uint64_t Scheduler::alive() const { return impl_->alive(); }
 
 unsigned Scheduler::processors() const { return impl_->options.processors; }
+
+std::uint64_t Scheduler::wake_ups() const { return impl_->calls.load(std::memory_order_relaxed); }
 
 LentTime Scheduler::lent_time() const {
   return {.hogs = impl_->hogs.load(std::memory_order_relaxed),

@@ -113,7 +113,7 @@ struct TimerState : TimerNode, std::enable_shared_from_this<TimerState> {
             std::lock_guard guard(self->mutex);
             if (self->generation == of) self->scheduler->timers.arm(*self, self->deadline);
           },
-          tag);
+          tag, {});
     }
   }
 

@@ -162,12 +162,16 @@ class Scheduler {
   void run(std::function<void()> main);
 
   // Starts a goroutine from any thread. Outside of a run() it waits for the next one.
-  void go(std::function<void()> body, Tag tag = kNoTag);
-  void go(GoOptions options, std::function<void()> body, Tag tag, base::SourceSite site = {});
+  void go(std::function<void()> body, Tag tag = kNoTag,
+          base::SourceSite site = base::SourceSite::current());
+  void go(GoOptions options, std::function<void()> body, Tag tag,
+          base::SourceSite site = base::SourceSite::current());
 
   std::uint64_t alive() const;  // goroutines started and not ended
   unsigned processors() const;
   LentTime lent_time() const;  // so far
+  // How often a sleeping processor was woken because there may be work for it, so far.
+  std::uint64_t wake_ups() const;
   // All that are alive, oldest first, each as it was at some instant of the call; for dumps.
   std::vector<TaskInfo> tasks() const;
 

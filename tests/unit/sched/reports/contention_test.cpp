@@ -2,21 +2,39 @@
 // 254): whoever waits for a lock of a primitive gives up the core, and nobody waits for one that
 // holds it and cannot run.
 #include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <bulkhead/sched/channel.hpp>
 #include <bulkhead/sched/lock.hpp>
 #include <bulkhead/sched/wait_group.hpp>
 #include <chrono>
+#include <cstdint>
+#include <fstream>
+#include <string>
 #include <thread>
 
-#include "tests/unit/sched/reports/threads_of.hpp"
 #include "tests/unit/sched/sched_test.hpp"
 
 namespace bulkhead::sched {
 namespace {
 
 using namespace std::chrono_literals;
+
+int this_thread_id() { return static_cast<int>(::syscall(SYS_gettid)); }
+
+// How often a thread of this process has stopped to wait for something; to be preempted does not
+// count. 0: it is gone.
+std::uint64_t sleeps_of_thread(int thread) {
+  std::ifstream status("/proc/self/task/" + std::to_string(thread) + "/status");
+  const std::string wanted = "voluntary_ctxt_switches:";
+  for (std::string word; status >> word;) {
+    std::uint64_t count = 0;
+    if (word == wanted && status >> count) return count;
+  }
+  return 0;
+}
 
 // All threads that are started while it lives run on one core.
 class OneCore {
