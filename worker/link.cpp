@@ -86,7 +86,7 @@ std::deque<v1::ToCoordinator> Link::take_queue() {
   return std::exchange(queue_, {});
 }
 
-void Link::run(LinkHandler& handler, const Dump& dump) {
+void Link::run(LinkHandler& handler, const Dump& dump, const Dump& leaks) {
   prepare_thread_for_crashes();
   const int dump_requests = catch_dump_requests();
   transport::Options options;
@@ -102,13 +102,13 @@ void Link::run(LinkHandler& handler, const Dump& dump) {
     const auto timeout = backlog_.empty() ? base::Duration(-1) : base::Duration(kRetry);
     const auto ready = (*dealer)->wait({lifeline_.get(), wake_.get(), dump_requests}, timeout);
     if (ready.descriptors[0]) {  // nothing is ever sent after boot: this is the end of file
-      if (said_goodbye_) leave(0, "");
+      if (said_goodbye_) {
+        if (const std::string left = leaks ? leaks() : ""; !left.empty()) say("at its end", left);
+        leave(0, "");
+      }
       leave(kExitCoordinatorGone, "");
     }
-    if (ready.descriptors[2] && take_dump_request(dump_requests)) {
-      std::fprintf(stderr, "bulkhead-worker %u.%u, SIGQUIT:\n%s", boot_.worker(),
-                   boot_.incarnation(), dump().c_str());
-    }
+    if (ready.descriptors[2] && take_dump_request(dump_requests)) say("SIGQUIT", dump());
     // Only results woke us: let more of them gather. A message from the coordinator ends the wait.
     if (const auto patience = handler.patience();
         !ready.messages && patience > base::Duration(0) && !draining_) {
@@ -200,6 +200,11 @@ void Link::flush(transport::Dealer& dealer, LinkHandler& handler) {
     said_goodbye_ = true;
     flush(dealer, handler);
   }
+}
+
+void Link::say(const char* about, const std::string& text) const {
+  std::fprintf(stderr, "bulkhead-worker %u.%u, %s:\n%s", boot_.worker(), boot_.incarnation(), about,
+               text.c_str());
 }
 
 void Link::leave(int code, const std::string& why) {

@@ -35,7 +35,8 @@ class LinkHandler {
   virtual bool quiescent() = 0;
 };
 
-// What is said when somebody sends SIGQUIT; called on the link thread.
+// What is said when somebody sends SIGQUIT, and of what is left at the end; called on the link
+// thread.
 using Dump = std::function<std::string()>;
 
 class Link {
@@ -52,8 +53,9 @@ class Link {
   // Makes the link thread look for credit.
   void wake();
 
-  // Connects, shakes hands, then moves messages until the process ends.
-  [[noreturn]] void run(LinkHandler& handler, const Dump& dump);
+  // Connects, shakes hands, then moves messages until the process ends. `leaks`, which may be
+  // empty, is asked when all is done, and mostly answers "".
+  [[noreturn]] void run(LinkHandler& handler, const Dump& dump, const Dump& leaks = {});
 
  private:
   // Room that protobuf's own fields may take in a message that carries one large value.
@@ -62,6 +64,7 @@ class Link {
   void shake_hands(transport::Dealer& dealer);
   std::deque<v1::ToCoordinator> take_queue();
   void flush(transport::Dealer& dealer, LinkHandler& handler);
+  void say(const char* about, const std::string& text) const;
   [[noreturn]] void leave(int code, const std::string& why);
 
   const v1::Boot& boot_;

@@ -151,6 +151,15 @@ void end_by_deadlock(wire::CrashPage& page, const std::vector<sched::TaskInfo>& 
   _exit(wire::kDeadlockExit);
 }
 
+// Those that jobs have started and that still wait, when all jobs have ended.
+std::vector<sched::TaskInfo> left_behind(std::vector<sched::TaskInfo> tasks) {
+  std::erase_if(tasks, [](const sched::TaskInfo& task) {
+    const bool waits = task.state == sched::Task::kParked || task.state == sched::Task::kSleeping;
+    return !waits || task.outside || task.tag == sched::kNoTag;
+  });
+  return tasks;
+}
+
 template <class Run>
 [[noreturn]] void serve_program(const v1::Boot& boot, const program::ErasedJobs& program,
                                 wire::CrashPage* page, Link& link) {
@@ -167,9 +176,10 @@ template <class Run>
   Run run(boot, program, page, link);
   std::thread([&] {
     sched::Enter enter(scheduler);
-    link.run(run, [&] {
-      return sched::describe(scheduler.tasks(), wire::job_name);
-    });  // ends the process, never returns
+    link.run(
+        run, [&] { return sched::describe(scheduler.tasks(), wire::job_name); },
+        [&] { return sched::describe_leaks(left_behind(scheduler.tasks()), wire::job_name); });
+    // ends the process, never returns
   }).detach();
   scheduler.run([&] { run.main(); });
   BULKHEAD_CHECK(false, "the main goroutine of a worker ended");

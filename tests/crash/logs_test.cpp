@@ -55,6 +55,23 @@ TEST_F(LogsTest, SigquitTellsWhatEachGoroutineDoesAndHarmsNobody) {
   }
 }
 
+// Nobody waits for the one that a job has left behind: the jobs end, and the worker says goodbye.
+TEST_F(LogsTest, AGoroutineThatOutlivesAllJobsIsTold) {
+  const Outcome outcome = bulkhead(napper("straggler", {"--json", "-"}));
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const Json all = report(outcome);
+  for (const std::string& name : kModels) {
+    std::string said;
+    for (const Json& exit : model(all, name).at("exits"))
+      if (exit.contains("log")) said += content_of(exit.at("log").get<std::string>());
+    if (name == "threads") continue;  // what a thread waits for is known to the kernel alone
+    EXPECT_NE(said.find("leak: a goroutine has not ended with the run\n"), std::string::npos)
+        << name << said;
+    EXPECT_NE(said.find(" 'straggler' of job 5: sleeping, sleep, at "), std::string::npos) << said;
+    EXPECT_NE(said.find("test_worker.cpp:"), std::string::npos) << said;
+  }
+}
+
 // 100 jobs of each model, each a line; who printed has a file, and nobody else.
 TEST_F(LogsTest, EveryLineOfEveryWorkerIsThereUnderTheNameThatTheReportGives) {
   const Outcome outcome = bulkhead(napper("chatty", {"--json", "-"}));

@@ -58,7 +58,8 @@ struct Napper {
     bad.type = program::ParameterType::kText;
     bad.default_value = "no";
     bad.help =
-        "no, exit, throw, abort, deep, null, thread, nothing, lies, fork, loud, chatty, stranger, "
+        "no, exit, throw, abort, deep, deep-child, straggler, null, thread, nothing, lies, fork, "
+        "loud, chatty, stranger, "
         "stuck, quit, blocking, count-here, source, reduce";
     description.parameters.push_back(bad);
     return description;
@@ -95,6 +96,15 @@ struct Napper {
     if (bad_ == "exit") _exit(0);
     if (bad_ == "abort") abort();
     if (bad_ == "deep") jobs_run_here.fetch_add(fall(1));
+    if (bad_ == "deep-child") {
+      bulkhead::sched::spawn({.name = "parser", .stack_bytes = 1 << 20}, [] {
+        jobs_run_here.fetch_add(fall(1));
+      }).join();
+    }
+    if (bad_ == "straggler") {
+      bulkhead::sched::go({.name = "straggler"},
+                          [] { bulkhead::sched::sleep_for(std::chrono::hours(1)); });
+    }
     if (bad_ == "null") bulkhead::test::outermost();
     if (bad_ == "thread") bulkhead::test::crash_on_own_thread();
     if (bad_ == "nothing") bulkhead::test::call_nothing();

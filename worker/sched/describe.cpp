@@ -202,6 +202,14 @@ std::string describe_circles(const std::vector<TaskInfo>& tasks) {
   return text;
 }
 
+std::string describe_leaks(const std::vector<TaskInfo>& tasks, const NameOf& name_of,
+                           base::TimePoint now) {
+  if (tasks.empty()) return "";
+  const std::string how_many =
+      tasks.size() == 1 ? "a goroutine has" : fmt::format("{} goroutines have", tasks.size());
+  return fmt::format("leak: {} not ended with the run\n", how_many) + describe(tasks, name_of, now);
+}
+
 std::string describe_deadlock(const std::vector<TaskInfo>& tasks, const NameOf& name_of,
                               base::TimePoint now) {
   return "deadlock: all goroutines are asleep, and none can wake another\n" +

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bulkhead/base/check.hpp>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <new>
 #include <unordered_map>
@@ -266,7 +267,18 @@ SchedulerImpl::SchedulerImpl(Scheduler& owner, const Options& given)
     processors.push_back(std::make_unique<Processor>(*this, index));
 }
 
+namespace {
+void tell_leaks(const Options& options, const std::vector<TaskInfo>& left) {
+  if (options.on_leak) return options.on_leak(left);
+#ifndef NDEBUG
+  const auto tag = [](Tag number) { return fmt::format("tag {}", number); };
+  std::fputs(describe_leaks(left, tag).c_str(), stderr);
+#endif
+}
+}  // namespace
+
 SchedulerImpl::~SchedulerImpl() {
+  if (alive() != 0) tell_leaks(options, tasks());
   if (chooser != nullptr) choosing_schedulers.fetch_sub(1, std::memory_order_relaxed);
   // What was started after the last run() is only in the injector: nothing has run since.
   for (;;) {

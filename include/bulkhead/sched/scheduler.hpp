@@ -90,6 +90,10 @@ std::string describe(const std::vector<TaskInfo>& tasks,
 std::string describe_deadlock(const std::vector<TaskInfo>& tasks,
                               const std::function<std::string(Tag)>& name_of,
                               base::TimePoint now = base::Clock::now());
+// What has not ended with the run, with the sentence that says so; "" if it is nothing.
+std::string describe_leaks(const std::vector<TaskInfo>& tasks,
+                           const std::function<std::string(Tag)>& name_of,
+                           base::TimePoint now = base::Clock::now());
 // Which of them wait in a circle for mutexes that the next one holds: a line for each circle, "" if
 // there is none.
 std::string describe_circles(const std::vector<TaskInfo>& tasks);
@@ -131,6 +135,9 @@ struct Options {
   // Goroutines wait for one another's mutexes, though others still run: describe_circles() of them,
   // once. On a thread of the scheduler's own.
   std::function<void(const std::string& circles)> on_circle{};
+  // Called by the destructor with what was started after the last run(): it never ran, and is
+  // dropped when this returns. Empty: builds with assertions write it to standard error.
+  std::function<void(const std::vector<TaskInfo>&)> on_leak{};
   // Borrowed, outlives the scheduler. With it a run is a function of what it decides: one
   // processor; each operation of a primitive, yield() and checkpoint() a scheduling point; and time
   // that passes, all at once until the next deadline, only while nobody can run (see now()).
@@ -150,7 +157,8 @@ struct LentTime {
 class Scheduler {
  public:
   explicit Scheduler(const Options& options);
-  // No run() may be under way. What was started after the last run() is dropped, never run.
+  // No run() may be under way. What was started after the last run() is dropped, never run: see
+  // Options::on_leak.
   ~Scheduler();
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;

@@ -57,6 +57,38 @@ TEST_F(SchedulerTest, WhatNeverRanIsDropped) {
   EXPECT_EQ(held.use_count(), 1);
 }
 
+TEST_F(SchedulerTest, WhatNeverRanIsToldAsALeak) {
+  std::string told;
+  {
+    Options options;
+    options.on_leak = [&](const std::vector<TaskInfo>& left) {
+      told = describe_leaks(left, [](Tag tag) { return "job " + std::to_string(tag); });
+    };
+    Scheduler scheduler(options);
+    scheduler.run([] { go([] { yield(); }); });
+    scheduler.go([] {}, 7);
+    scheduler.go(
+        {.name = "late"}, [] {}, kNoTag);
+    EXPECT_EQ(told, "");
+  }
+  EXPECT_EQ(told.substr(0, told.find('\n')), "leak: 2 goroutines have not ended with the run");
+  EXPECT_NE(told.find(" of job 7: runnable; started at "), std::string::npos) << told;
+  EXPECT_NE(told.find(" 'late': runnable; started at "), std::string::npos) << told;
+  EXPECT_NE(told.find("scheduler_test.cpp:"), std::string::npos) << told;
+}
+
+TEST_F(SchedulerTest, WhenNothingIsLeftNoLeakIsTold) {
+  bool told = false;
+  {
+    Options options;
+    options.on_leak = [&](const auto&) { told = true; };
+    Scheduler scheduler(options);
+    scheduler.run([] { go([] { sleep_for(1ms); }); });
+  }
+  EXPECT_FALSE(told);
+  EXPECT_EQ(describe_leaks({}, [](Tag) { return std::string(); }), "");
+}
+
 TEST_P(SchedulerProcessorsTest, PlainThreadStartsGoroutinesWhileRunIsActive) {
   Scheduler& scheduler = make({.processors = GetParam()});
   std::atomic<int> ended{0};
