@@ -40,6 +40,20 @@ v1::WorkerExit exit_of(const WorkerEnd& end, std::uint32_t repetition) {
   return exit;
 }
 
+// Whose stack it was; "" if none has overflowed.
+std::string overflow_of(const WorkerEnd& end, const wire::CrashSnapshot& snapshot) {
+  const wire::CrashSnapshot::Fatal& fatal = snapshot.fatal;
+  if (end.verdict != "signalled" || !snapshot.has_fatal || !fatal.stack_overflow) return "";
+  std::string who = fatal.task == 0 ? "a thread" : fmt::format("goroutine {}", fatal.task);
+  if (!fatal.task_name.empty()) who += fmt::format(" '{}'", fatal.task_name);
+  return fmt::format("{} overflowed its stack of {} KiB", who, fatal.stack_bytes / 1024);
+}
+
+std::string how_to_get_more_stack(const wire::CrashSnapshot::Fatal& fatal) {
+  return fatal.task == 0 ? "; 'ulimit -s' says how large it is"
+                         : "; go({.stack_bytes = …}, …) gives more";
+}
+
 void add(Usage& sum, const Usage& one) {
   sum.user_seconds += one.user_seconds;
   sum.system_seconds += one.system_seconds;
@@ -147,9 +161,12 @@ void Coordinator::worker_exited(HostExited&& exited) {
                                           wire::job_name(snapshot.exit_job)));
   }
   const bool fruitful = snapshot.finished > 0 || !snapshot.running.empty();
-  const WorkerEnd end = supervisor_.exited(key, exited.exit_code, exited.signal, fruitful, now);
+  WorkerEnd end = supervisor_.exited(key, exited.exit_code, exited.signal, fruitful, now);
+  const std::string overflow = overflow_of(end, snapshot);
+  if (!overflow.empty()) end.reason = overflow;
 
   v1::WorkerExit exit = exit_of(end, settings_.repetition);
+  if (!overflow.empty()) exit.set_reason(overflow + how_to_get_more_stack(snapshot.fatal));
   if (exited.usage) {
     add(workers_usage_, *exited.usage);
     *exit.mutable_usage() = usage_of(*exited.usage);

@@ -22,6 +22,7 @@
 #include <cstdlib>
 #include <ctime>
 #include <iterator>
+#include <string_view>
 #include <utility>
 
 namespace bulkhead::worker {
@@ -117,6 +118,15 @@ bool in_stack_guard(std::uint64_t address) {
          address < t_stack_low + kBelowThread;
 }
 
+// What an overflow needs to be told: whose stack, how large.
+void note_overflow(wire::CrashPage::Fatal& fatal) {
+  fatal.stack_overflow = 1;
+  const auto [low, high] = stack_bounds();
+  fatal.stack_bytes = high - low;
+  const std::string_view name = sched::current_task_name();
+  std::copy_n(name.begin(), std::min(name.size(), fatal.task_name.size()), fatal.task_name.begin());
+}
+
 // exit() in the middle of a job is the job's end and the worker's: which job, this says. Then the
 // process goes, before static destructors meet threads that still run.
 void on_exit_call(int status, void*) {
@@ -155,7 +165,7 @@ void on_fatal_signal(int signal_number, siginfo_t* info, void* context) {
     fatal.slot = slots;
     fatal.job = own_fault ? sched::current_tag() : wire::kNoJob;  // of a thread beyond the slots
   }
-  fatal.stack_overflow = signal_number == SIGSEGV && in_stack_guard(fatal.address) ? 1 : 0;
+  if (signal_number == SIGSEGV && in_stack_guard(fatal.address)) note_overflow(fatal);
   const auto [low, high] = stack_bounds();
   fatal.frame_count = base::walk_frames({registers.instruction, registers.frame}, low, high,
                                         fatal.frames.data(), wire::kMaxFrames);

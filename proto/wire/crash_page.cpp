@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <bulkhead/wire/crash_page.hpp>
+#include <bulkhead/wire/text.hpp>
 #include <cerrno>
 #include <cstring>
 #include <new>
@@ -178,6 +179,9 @@ CrashSnapshot CrashPageMapping::snapshot() const {
     fatal.task = load_once(page.fatal.task);
     fatal.stamp_ns = std::max<std::int64_t>(load_once(page.fatal.stamp_ns), 0);
     fatal.stack_overflow = load_once(page.fatal.stack_overflow) == 1;
+    fatal.stack_bytes = load_once(page.fatal.stack_bytes);
+    for (const char& c : page.fatal.task_name) fatal.task_name += load_once(c);
+    fatal.task_name = printable(fatal.task_name.c_str(), kMaxTaskName);
     const std::size_t frames = std::min<std::size_t>(load_once(page.fatal.frame_count), kMaxFrames);
     for (std::size_t i = 0; i < frames; ++i) {
       fatal.frames.push_back(load_once(page.fatal.frames[i]));

@@ -1,4 +1,6 @@
 // Programs that behave badly in ways that no injected fault does.
+#include <regex>
+
 #include "support/command.hpp"
 
 namespace bulkhead::test {
@@ -25,6 +27,34 @@ TEST_F(MisbehaviourTest, AStackThatOverflowsAndAnAbortAreBlamedOnTheirJob) {
         EXPECT_EQ(exit.at("job"), 5) << bad << " " << name;
       }
     }
+  }
+}
+
+// With who it was, how large its stack is, and how to get more.
+TEST_F(MisbehaviourTest, AnOverflowOfAStackIsToldAsOne) {
+  const std::vector<std::string> models = {"concurrent", "processes", "threads"};
+  const Outcome outcome =
+      bulkhead({"compare", "napper", "--worker", kTestWorker, "--set", "bad=deep-child",
+                "--workers", "2", "--models", "concurrent,processes,threads", "--max-attempts", "1",
+                "--repeat", "1", "--json", "-"});
+  EXPECT_EQ(outcome.exit_code, 1) << outcome.err;
+  const Json all = report(outcome);
+  for (const std::string& name : models) {
+    const Json& entry = model(all, name);
+    ASSERT_EQ(entry.at("crashes"), 1) << name;
+    for (const Json& exit : entry.at("exits")) {
+      if (exit.at("verdict") != "signalled") continue;
+      EXPECT_EQ(exit.at("stack_overflow"), true) << name;
+      EXPECT_EQ(exit.at("job"), 5) << name;
+      const std::string reason = exit.at("reason");
+      const std::regex told(name == "threads"
+                                ? "a thread overflowed its stack of [0-9]+ KiB; 'ulimit -s' .*"
+                                : "goroutine [0-9]+ 'parser' overflowed its stack of [0-9]+ KiB; "
+                                  "go\\(\\{\\.stack_bytes = …\\}, …\\) gives more");
+      EXPECT_TRUE(std::regex_match(reason, told)) << name << ": " << reason;
+    }
+    const std::string note = entry.at("jobs").at("notes").at(0).at("reason");
+    EXPECT_NE(note.find(" overflowed its stack of "), std::string::npos) << note;
   }
 }
 

@@ -30,6 +30,12 @@ int current_processor() noexcept {
   return processor == nullptr ? -1 : static_cast<int>(processor->index);
 }
 
+std::string_view current_task_name() noexcept {
+  const Task* const task = current_task();
+  const Particulars* const more = task == nullptr ? nullptr : particulars_of(*task);
+  return more == nullptr ? std::string_view() : std::string_view(more->name);
+}
+
 StackBounds current_stack() noexcept {
   const auto* const processor = static_cast<const Processor*>(this_processor());
   if (processor == nullptr || processor->fiber == nullptr) return {};

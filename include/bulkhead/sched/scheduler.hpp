@@ -22,6 +22,7 @@
 #include <memory>
 #include <new>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -260,6 +261,8 @@ class ExternalWait {
 void checkpoint();
 Tag current_tag();
 std::uint64_t current_task_id();  // 0 on a plain thread
+// The name that go() gave the calling goroutine, mostly ""; lives as long as it. Async-signal-safe.
+std::string_view current_task_name() noexcept;
 // The processor whose thread this is, or -1. Async-signal-safe.
 int current_processor() noexcept;
 // Bounds of the running goroutine's stack, its guard included; {0,0} on a plain thread.

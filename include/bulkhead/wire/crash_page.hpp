@@ -24,6 +24,7 @@ inline constexpr std::size_t kMaxFired = 512;  // faults by rate that one worker
 inline constexpr std::size_t kMaxFrames = 64;
 inline constexpr std::size_t kKeptResults = 256;
 inline constexpr std::size_t kKeptBytes = 504;  // of one encoded JobResult
+inline constexpr std::size_t kMaxTaskName = 48;
 inline constexpr std::size_t kMaxRegisters = 34;
 inline constexpr std::size_t kMaxStackBytes = 16 * 1024;
 
@@ -74,6 +75,8 @@ struct CrashPage {
     std::int64_t stamp_ns = 0;
     std::array<std::uint64_t, kMaxFrames> frames{};
     std::uint32_t stack_overflow = 0;  // 1: the address lies in the guard of the stack that ran
+    std::uint64_t stack_bytes = 0;     // of that stack; 0: unknown
+    std::array<char, kMaxTaskName> task_name{};  // the beginning of it, then zeros
   } fatal;
 
   std::array<CrashSlot, kMaxSlots> slot{};
@@ -132,6 +135,8 @@ struct CrashSnapshot {
     std::uint64_t task = 0;
     std::int64_t stamp_ns = 0;
     bool stack_overflow = false;
+    std::uint64_t stack_bytes = 0;  // 0: unknown
+    std::string task_name;          // printable; "": it has none, or runs in no goroutine
     std::uint64_t instruction = 0;
     std::vector<std::uint64_t> frames;     // by frame pointers, the instruction first
     std::vector<std::uint64_t> registers;  // in the order of DWARF; empty: not kept

@@ -44,7 +44,9 @@ static_assert(offsetof(CrashPage, fault_stamp_ns) == 8 && offsetof(CrashPage, fi
 static_assert(offsetof(CrashPage, fatal) == 320 && offsetof(CrashPage, slot) == 960);
 static_assert(offsetof(CrashPage::Fatal, job) == 32 && offsetof(CrashPage::Fatal, frames) == 64);
 
-static_assert(offsetof(CrashPage::Fatal, stack_overflow) == 576);
+static_assert(offsetof(CrashPage::Fatal, stack_overflow) == 576 &&
+              offsetof(CrashPage::Fatal, stack_bytes) == 584 &&
+              offsetof(CrashPage::Fatal, task_name) == 592);
 static_assert(offsetof(CrashPage, fired_jobs) == 66504);
 static_assert(offsetof(CrashPage, exit_job) == 70600 && offsetof(CrashPage, overdue_job) == 70608);
 static_assert(offsetof(CrashPage, kept_next) == 70624 && offsetof(CrashPage, kept) == 70656);
