@@ -4,8 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <bulkhead/sched/scheduler.hpp>
+#include <cstdint>
+#include <cstdlib>
 #include <functional>
 #include <memory>
+#include <random>
 #include <utility>
 #include <vector>
 
@@ -23,6 +26,12 @@ inline Options options_of(unsigned processors) {
   options.migrate = processors == kMigrating;
   options.processors = options.migrate ? 2 : processors;
   return options;
+}
+
+// A random one, which a test tells when it fails; BULKHEAD_TEST_SEED=N: the same each time.
+inline std::uint64_t test_seed() {
+  const char* const given = std::getenv("BULKHEAD_TEST_SEED");
+  return given != nullptr ? std::strtoull(given, nullptr, 10) : std::random_device{}();
 }
 
 class SchedTest : public testing::Test {

@@ -20,12 +20,14 @@ class MovesTest : public SchedProcessorsTest {};
 TEST_P(MovesTest, EachOfManyRunsItsStepsOnceThoughSomeArePinned) {
   constexpr int kSteps = 5;
   const std::size_t count = kSanitized ? 300 : 5'000;
+  const std::uint64_t seed = test_seed();
+  SCOPED_TRACE(testing::Message() << "seed " << seed);
   std::vector<std::atomic<int>> steps(count), running(count);
   std::atomic<int> strays{0}, doubles{0};
   run(GetParam(), [&] {
     Channel<int> gate(16);
     const auto live = [&](std::size_t self, bool pinned) {
-      std::minstd_rand random(static_cast<unsigned>(self + 1));
+      std::minstd_rand random(static_cast<unsigned>(seed + self));
       const int home = current_processor();
       for (int step = 0; step < kSteps; ++step) {
         if (running[self].exchange(1) != 0) ++doubles;

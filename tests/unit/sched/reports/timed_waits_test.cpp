@@ -23,6 +23,8 @@ class TimedWaitsTest : public EverywhereTest {
 
 // Between two rounds a waiter changes its place: it waits again, elsewhere.
 TEST_P(TimedWaitsTest, AValueOrTheTimeoutEndsEachOfManyWaits) {
+  const std::uint64_t seed = test_seed();
+  SCOPED_TRACE(testing::Message() << "seed " << seed);
   std::atomic<int> received{0}, late{0}, sent{0};
   run([&] {
     Channel<int> values;
@@ -32,7 +34,7 @@ TEST_P(TimedWaitsTest, AValueOrTheTimeoutEndsEachOfManyWaits) {
     notifiers.add(2);
     for (int i = 0; i < kWaiters; ++i)
       go([&, i] {
-        std::minstd_rand random(static_cast<unsigned>(i + 1));
+        std::mt19937_64 random(seed + static_cast<std::uint64_t>(i));
         for (int round = 0; round < rounds(); ++round) {
           int ends = 0;
           const auto wait = std::chrono::microseconds(random() % 200);
@@ -69,13 +71,15 @@ TEST_P(TimedWaitsTest, AValueOrTheTimeoutEndsEachOfManyWaits) {
 // The same with a timer of its own in place of the timeout, which is stopped or set again while it
 // fires: whoever stops it in time gets no value of it, and else one.
 TEST_P(TimedWaitsTest, ATimersValueComesOnceOrItWasStopped) {
+  const std::uint64_t seed = test_seed();
+  SCOPED_TRACE(testing::Message() << "seed " << seed);
   std::atomic<int> fired{0}, stopped{0};
   run([&] {
     WaitGroup waiters;
     waiters.add(kWaiters);
     for (int i = 0; i < kWaiters; ++i)
       go([&, i] {
-        std::minstd_rand random(static_cast<unsigned>(i + 1));
+        std::mt19937_64 random(seed + static_cast<std::uint64_t>(i));
         Timer timer(1h);
         for (int round = 0; round < rounds(); ++round) {
           timer.reset(std::chrono::microseconds(random() % 50));
