@@ -224,8 +224,8 @@ TEST_P(GoProc, TestPingPongHog) {
       const auto [hog, light] = hog_and_light();
       fair = hog < 20 * light && light < 20 * hog;
     }
-    if (GetParam() == 1)
-      EXPECT_TRUE(fair);  // elsewhere the light ones have a processor of their own
+    // Elsewhere the light ones have a processor of their own.
+    EXPECT_TRUE(fair || GetParam() != 1);
   });
 }
 
