@@ -138,23 +138,20 @@ Task* SchedulerImpl::search(Processor& processor, bool invited) {
 // Half of what the victim has, one by one: the first for the caller, the others into its queue.
 Task* SchedulerImpl::steal(Processor& processor, Processor& victim) {
   Task* mine = nullptr;
-  for (std::uint32_t left = (victim.ready.size() + 1) / 2; left > 0; --left) {
-    Task* const task = victim.ready.take();
-    if (task == nullptr) break;
-    if (mine == nullptr)
-      mine = task;
-    else
-      requeue(processor, *task);
-  }
-  if (mine != nullptr) return mine;
-  for (std::uint32_t left = (victim.fresh.size() + 1) / 2; left > 0; --left) {
-    Task* const task = victim.fresh.take();
-    if (task == nullptr) break;
-    if (mine == nullptr)
-      mine = task;
-    else
-      requeue(processor, *task);  // in the order of their start
-  }
+  unsigned count = 0;
+  const auto take_half = [&](auto& queue) {
+    for (std::uint32_t left = (queue.size() + 1) / 2; left > 0; --left) {
+      Task* const task = queue.take();
+      if (task == nullptr) break;
+      if (count++ == 0)
+        mine = task;
+      else
+        requeue(processor, *task);
+    }
+  };
+  take_half(victim.ready);
+  if (mine == nullptr) take_half(victim.fresh);  // in the order of their start
+  if (mine != nullptr && mine->traced()) trace_steal(victim, *mine, count);
   return mine;
 }
 
@@ -165,7 +162,9 @@ Task* SchedulerImpl::steal_next(Processor& processor, Processor& victim) {
       victim.tick.load(std::memory_order_relaxed) != processor.seen[victim.index])
     return nullptr;
   // acquire pairs with the release in make_ready().
-  return victim.next.exchange(nullptr, std::memory_order_acquire);
+  Task* const mine = victim.next.exchange(nullptr, std::memory_order_acquire);
+  if (mine != nullptr && mine->traced()) trace_steal(victim, *mine, 1);
+  return mine;
 }
 
 Task* SchedulerImpl::from_injector(Processor& processor) {
@@ -184,11 +183,13 @@ Task* SchedulerImpl::from_injector(Processor& processor) {
 // One that the victim does not come to, because it runs a hog. It must not have come from here.
 Task* SchedulerImpl::take_migrant(const Processor& processor, Processor& victim) {
   if (victim.inbox.size() == 0) return nullptr;
-  return victim.inbox.pop_first([&processor](const Task& task) {
+  Task* const mine = victim.inbox.pop_first([&processor](const Task& task) {
     const Particulars* const more = particulars_of(task);
     const bool pinned = more != nullptr && more->pinned;
     return !pinned && task.fiber.load(std::memory_order_relaxed)->left != processor.index;
   });
+  if (mine != nullptr && mine->traced()) trace_steal(victim, *mine, 1);
+  return mine;
 }
 
 // Not what is `next` somewhere: its processor runs it in a moment, mostly.
@@ -403,7 +404,13 @@ void SchedulerImpl::look_for_deadlock() {
 // with it: `outsiders` keeps the scheduler until we are out of here.
 void SchedulerImpl::inject(Task& task) {
   outsiders.fetch_add(1, std::memory_order_relaxed);
-  if (!task.placed || !deliver(task)) {
+  if (task.traced()) {
+    if (task.fiber.load(std::memory_order_relaxed) == nullptr)
+      trace_go(task);
+    else
+      trace_ready(task);
+  }
+  if (!task.placed() || !deliver(task)) {
     injector.push(task);
     full_fence();  // rule 1
     if (idle.load(std::memory_order_relaxed) != 0 && searching.load(std::memory_order_relaxed) == 0)

@@ -96,7 +96,9 @@ struct Fiber : MachineContext {
   Stack stack;
   StackPool* pool = nullptr;  // nullptr: the scheduler's usual one
   Fiber* next = nullptr;      // in a cache
-  unsigned left = 0;          // the processor, if its goroutine is a placed one and has parked
+  // Of its goroutine, if that has such marks:
+  unsigned left = 0;         // the processor that it ran on last
+  std::uint32_t events = 0;  // how many of it the trace has got after its go()
 };
 
 }  // namespace bulkhead::sched

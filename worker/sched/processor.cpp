@@ -12,10 +12,6 @@
 #include <optional>
 #include <utility>
 
-#if defined(__x86_64__)
-#include <x86intrin.h>
-#endif
-
 namespace bulkhead::sched {
 namespace {
 
@@ -36,14 +32,6 @@ constexpr std::uint32_t kWorthATheft = 16;
 // is forgotten at the end of each shorter one.
 constexpr std::uint64_t kLongestRow = 30'000'000;
 constexpr std::uint64_t kForgotten = 32;
-
-std::uint64_t time_stamp() {
-#if defined(__x86_64__)
-  return __rdtsc();
-#else
-  return static_cast<std::uint64_t>(base::monotonic_ns()) * 3;
-#endif
-}
 
 bool is_brisk(const Processor& processor) {
   return processor.brisk.load(std::memory_order_relaxed);
@@ -119,6 +107,8 @@ Processor::Processor(SchedulerImpl& owner, unsigned number)
 }
 
 [[gnu::always_inline]] inline void SchedulerImpl::begin_slice(Processor& processor, Task& task) {
+  if (task.traced()) [[unlikely]]
+    trace_start(processor, task);
   processor.current = &task;
   task.fiber.store(processor.fiber, std::memory_order_relaxed);
   task.set_status(Task::kRunning);
@@ -347,6 +337,8 @@ void SchedulerImpl::run_goroutines(Fiber& fiber) {
     processor = &processor_here();
     enter_scheduler(*processor);
     check_canary(*processor, task);
+    if (task.traced()) [[unlikely]]
+      trace_stop(task, TraceKind::kEnd);
     free_task(*processor, task);
     Task* const next = pick(*processor, false);
     if (next != nullptr && is_plain(fiber) && starts_anywhere(*next)) {
@@ -369,8 +361,10 @@ void SchedulerImpl::run_goroutines(Fiber& fiber) {
 
 void SchedulerImpl::make_ready(Processor& processor, Task& task) {
   task.set_status(Task::kRunnable);
-  if (task.placed && deliver(task)) [[unlikely]]
-    return;
+  if (task.marks != 0) [[unlikely]] {
+    if (task.traced()) trace_ready(task);
+    if (task.placed() && deliver(task)) return;
+  }
   const bool nested = processor.inside.load(std::memory_order_relaxed);
   enter_scheduler(processor);
   Task* before;
@@ -393,8 +387,10 @@ void SchedulerImpl::make_ready(Processor& processor, Task& task) {
 
 void SchedulerImpl::launch(Processor& processor, Task& task) {
   task.set_status(Task::kRunnable);
-  if (task.placed && deliver(task)) [[unlikely]]
-    return;
+  if (task.marks != 0) [[unlikely]] {
+    if (task.traced()) trace_go(task);
+    if (task.placed() && deliver(task)) return;
+  }
   if (!processor.fresh.push(task)) spill(processor, task, true);
   wake_one();
 }
@@ -419,8 +415,10 @@ void park_task(Task& self, const Wait& wait, After after) {
                       wait.reason == ParkReason::kBlocking;
   Fiber& fiber = *self.fiber.load(std::memory_order_relaxed);
   fiber.park.set(wait, self.scheduler->about_now());
-  if (self.placed) [[unlikely]]
+  if (self.marks != 0) [[unlikely]] {
     fiber.left = processor_here().index;
+    if (self.traced()) self.scheduler->trace_stop(self, TraceKind::kPark, wait);
+  }
   self.set_status(sleeps ? Task::kSleeping : Task::kParked, wait.reason);
   self.scheduler->leave(self, after);
 }
@@ -440,8 +438,10 @@ void SchedulerImpl::yield(Task& yielder) {
   Processor& processor = processor_here();
   enter_scheduler(processor);
   check_canary(processor, yielder);
-  if (yielder.placed) [[unlikely]]
+  if (yielder.marks != 0) [[unlikely]] {
     processor.fiber->left = processor.index;
+    if (yielder.traced()) trace_stop(yielder, TraceKind::kYield);
+  }
   MachineContext& from = *processor.fiber;
   const bool saves_first = is_shared();  // or else nobody can take it before it is saved
   if (!saves_first) requeue(processor, yielder);

@@ -19,6 +19,7 @@
 #include "sched/poller.hpp"
 #include "sched/queues.hpp"
 #include "sched/timers.hpp"
+#include "sched/trace.hpp"
 
 namespace bulkhead::sched {
 
@@ -153,7 +154,7 @@ struct SchedulerImpl {
   void make_ready(Processor& processor, Task& task);  // woken by what runs on this processor
   void requeue(Processor& processor, Task& task) {    // at the back
     task.set_status(Task::kRunnable);
-    if (task.placed && deliver(task)) [[unlikely]]
+    if (task.placed() && deliver(task)) [[unlikely]]
       return;
     if (!processor.ready.push(task)) [[unlikely]]
       spill(processor, task, false);
@@ -207,6 +208,16 @@ struct SchedulerImpl {
   std::vector<TaskInfo> tasks(ParkReason only = ParkReason::kNone);
   std::uint64_t alive() const;
 
+  // trace.cpp: of a traced task. Before others can see it:
+  void trace_go(const Task& task);
+  void trace_ready(const Task& task);
+  // On the processor's thread:
+  void trace_start(Processor& processor, const Task& task);
+  void trace_stop(const Task& task, TraceKind kind, const Wait& wait = ParkReason::kNone);
+  void trace_steal(const Processor& victim, const Task& first, unsigned count);
+  void record(TraceRecord record);  // stamps it
+  std::uint64_t actor() const;
+
   // idle.cpp
   void begin_run();
   Task* find_work(Processor& processor);  // waits; nullptr: the run is finished
@@ -243,7 +254,9 @@ struct SchedulerImpl {
   const Options options;
   Observer* const observer;
   Chooser* const chooser;
-  const bool migrates;  // all do
+  const bool migrates;                   // all do
+  const std::unique_ptr<Tracer> tracer;  // nullptr: nothing is traced
+  const std::uint8_t marks;              // that each task has
 
   // More than one processor runs. Changed only on the first one's thread, where there is but one.
   std::atomic<bool> shared;

@@ -108,6 +108,10 @@ LentTime Scheduler::lent_time() const {
 
 std::vector<TaskInfo> Scheduler::tasks() const { return impl_->tasks(); }
 
+TraceSnapshot Scheduler::trace() const {
+  return impl_->tracer != nullptr ? impl_->tracer->collect() : TraceSnapshot{};
+}
+
 Scheduler* Scheduler::current() {
   const Task* const task = current_task();
   return task != nullptr ? &task->scheduler->self : thread_state().entered;
@@ -182,6 +186,7 @@ void go_elsewhere(GoOptions&& options, std::function<void()> body, Tag tag, base
 
 void SchedulerImpl::start_in_order(Processor& processor, std::function<void()> body, Tag tag) {
   Task& task = make_task(*this, &processor, std::move(body), tag, {});
+  if (task.traced()) trace_go(task);
   count_started(processor);
   requeue(processor, task);
   wake_one();

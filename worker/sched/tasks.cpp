@@ -127,7 +127,7 @@ Task& SchedulerImpl::prepare_task(Processor* processor, Tag tag, base::SourceSit
   task.scheduler = this;
   task.tag.store(tag, std::memory_order_relaxed);
   task.has_children = false;
-  task.placed = migrates;
+  task.marks = marks;
   task.is_particular.store(false, std::memory_order_relaxed);
   task.origin.store(site.file, std::memory_order_relaxed);
   task.line.store(site.line, std::memory_order_relaxed);
@@ -144,7 +144,7 @@ void SchedulerImpl::make_particular(Task& task, GoOptions&& told, base::SourceSi
   more.stack_bytes = told.stack_bytes > options.stack_bytes ? told.stack_bytes : 0;
   more.processor = processor < options.processors ? processor : 0;
   more.pinned = told.pin && options.processors > 1;
-  task.placed = more.pinned || migrates;
+  if (more.pinned) task.marks |= Task::kPlaced;
   task.origin.store(&more, std::memory_order_relaxed);
   task.is_particular.store(true, std::memory_order_relaxed);
 }
@@ -252,12 +252,23 @@ std::vector<TaskInfo> SchedulerImpl::tasks(ParkReason only) {
   return infos;
 }
 
+namespace {
+// Some of the processors may be lent.
+std::unique_ptr<Tracer> make_tracer(const Options& options) {
+  if (options.trace_events == 0) return nullptr;
+  return std::make_unique<Tracer>(2 * std::size_t{options.processors}, options.trace_events);
+}
+}  // namespace
+
 SchedulerImpl::SchedulerImpl(Scheduler& owner, const Options& given)
     : self(owner),
       options(given),
       observer(given.observer),
       chooser(given.chooser),
       migrates(given.migrate && given.processors > 1),
+      tracer(make_tracer(given)),
+      marks(static_cast<std::uint8_t>((migrates ? Task::kPlaced : 0) |
+                                      (tracer != nullptr ? Task::kTraced : 0))),
       shared(given.processors > 1),
       stacks(given.stack_bytes * sanitizer::kStackFactor, probe_stack_guard()),
       active(given.processors) {

@@ -15,6 +15,7 @@
 #include <bulkhead/base/clock.hpp>
 #include <bulkhead/base/source_site.hpp>
 #include <bulkhead/sched/task.hpp>
+#include <bulkhead/sched/trace.hpp>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -147,6 +148,9 @@ struct Options {
   // if there is one, unless it is pinned. So what is kept over a switch and must not be shows: the
   // address of a thread-local variable, errno, who has which stack.
   bool migrate = false;
+  // How many of its newest events each processor keeps for trace(), rounded up to a power of two,
+  // of 40 bytes each. 0: none, at no cost.
+  std::size_t trace_events = 0;
 };
 
 // What goroutines that computed for long have cost, or rather what was lent for the others.
@@ -183,6 +187,10 @@ class Scheduler {
   std::uint64_t wake_ups() const;
   // All that are alive, oldest first, each as it was at some instant of the call; for dumps.
   std::vector<TaskInfo> tasks() const;
+  // What they have done so far; empty without Options::trace_events. From any thread at any time;
+  // nobody waits for it. While goroutines run, of what happens during the call a part may be there
+  // without what caused it.
+  TraceSnapshot trace() const;
 
   // The one that runs the calling goroutine, or that Enter named; nullptr elsewhere.
   static Scheduler* current();

@@ -61,6 +61,10 @@ struct Particulars;
 struct alignas(64) Task {
   enum State : std::uint8_t { kFree, kRunnable, kRunning, kParked, kSleeping };
   static constexpr std::size_t kClosureBytes = 64;
+  enum Mark : std::uint8_t {
+    kPlaced = 1,  // deliver() says where it runs: it is pinned, or all migrate
+    kTraced = 2,
+  };
 
   Task* next = nullptr;                // in a free list or in the injector
   std::atomic<Fiber*> fiber{nullptr};  // its stack, from its first run on
@@ -74,12 +78,15 @@ struct alignas(64) Task {
   bool has_children = false;             // it has started others; its own business
   std::atomic<bool> outside{false};      // see ExternalWait
   std::atomic<std::uint16_t> line{0};    // of the go() that started it
-  // deliver() says where it runs: it is pinned, or all migrate. Fixed before it is launched, like
-  // the next two.
-  bool placed = false;
+  // What is asked for rarely, in one byte, so that a common goroutine is told by one look. Fixed
+  // before it is launched, like the next two.
+  std::uint8_t marks = 0;
   std::atomic<bool> is_particular{false};
   std::atomic<const void*> origin{nullptr};  // Particulars if it is, else the file of that go()
   alignas(16) std::byte closure[kClosureBytes];
+
+  bool placed() const { return (marks & kPlaced) != 0; }
+  bool traced() const { return (marks & kTraced) != 0; }
 
   void set_status(State state, ParkReason reason = ParkReason::kNone) {
     // release pairs with the acquire of a dump: what it waits for is written down before.
