@@ -75,8 +75,7 @@ class EverywhereTest : public SchedTest, public testing::WithParamInterface<unsi
     const auto enough = [&] {
       if (threads()) return threads_.blocked() >= count;
       int parked = 0;
-      for (const TaskInfo& task : Scheduler::current()->tasks())
-        parked += task.reason == reason;
+      for (const TaskInfo& task : Scheduler::current()->tasks()) parked += task.reason == reason;
       return parked >= count;
     };
     await(enough);
