@@ -95,7 +95,10 @@ Task* SchedulerImpl::find_work(Processor& processor) {
 std::uint32_t SchedulerImpl::poll(Processor& processor) {
   TaskList ready = poller.look();
   const std::uint32_t count = ready.count;
-  while (Task* const task = ready.pop_front()) requeue(processor, *task);
+  while (Task* const task = ready.pop_front()) {
+    if (task->traced()) trace_ready(*task);
+    requeue(processor, *task);
+  }
   if (count > 1) wake_one();
   return count;
 }

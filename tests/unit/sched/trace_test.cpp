@@ -1,12 +1,15 @@
 // What a trace tells: of each goroutine what it did in which order, of each processor what ran.
 #include "sched/trace.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <bulkhead/sched/blocking.hpp>
 #include <bulkhead/sched/channel.hpp>
 #include <bulkhead/sched/mutex.hpp>
+#include <bulkhead/sched/poll.hpp>
 #include <bulkhead/sched/timer.hpp>
 #include <bulkhead/sched/wait_group.hpp>
 #include <chrono>
@@ -214,6 +217,32 @@ TEST_P(TraceTest, OtherThreadsAreNoProcessors) {
   const TraceEvent made =
       find(trace, TraceKind::kGo, [&](const TraceEvent& event) { return event.task != receiver; });
   EXPECT_EQ(made.processor, -1);
+  check_goroutines(trace.events);
+}
+
+TEST_P(TraceTest, ADescriptorThatIsReadyWakesInNobodysName) {
+  Scheduler& scheduler = make_traced(kEnough);
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::pipe(ends.data()), 0);
+  std::uint64_t reader = 0;
+  scheduler.run([&] {
+    go([&] {
+      reader = current_task_id();
+      EXPECT_TRUE(wait_readable(ends[0]));
+    });
+    const auto waits = [](const TaskInfo& task) { return task.reason == ParkReason::kReadable; };
+    for (bool parked = false; !parked;) {
+      yield();
+      const std::vector<TaskInfo> tasks = scheduler.tasks();
+      parked = std::any_of(tasks.begin(), tasks.end(), waits);
+    }
+    EXPECT_EQ(::write(ends[1], "", 1), 1);
+  });
+  for (const int end : ends) ::close(end);
+  const TraceSnapshot trace = scheduler.trace();
+  const TraceEvent ready =
+      find(trace, TraceKind::kReady, [&](const TraceEvent& event) { return event.task == reader; });
+  EXPECT_EQ(ready.by, 0u);
   check_goroutines(trace.events);
 }
 
