@@ -144,20 +144,23 @@ TEST_F(KillsTest, WorkersKilledInStartUpAreReplaced) {
 TEST_F(KillsTest, WorkersKilledInTheHandshakeAreReplaced) {
   SCOPED_TRACE(trace());
   int hits = 0;
+  std::uint64_t held_back_ms = 30;
   for (int run = 0; hits < kKillsOfEachKind && run < 100; ++run) {
     // Boot has been read; the program's constructor holds the worker back from its hello.
     std::vector<std::string> arguments = napper("20", "1000", "2");
-    arguments.insert(arguments.end(), {"--set", "setup-ms=30"});
+    arguments.insert(arguments.end(), {"--set", "setup-ms=" + std::to_string(held_back_ms)});
     const pid_t command = start(arguments);
     ASSERT_TRUE(eventually([&] { return marked(kTestWorker).size() >= 3; }));
-    let_pass(std::chrono::microseconds(5'000 + draw(20'000)));
+    let_pass(std::chrono::microseconds(5'000 + draw(held_back_ms * 1000 * 2 / 3)));
     const int here = kill_a_worker() != 0 ? 1 : 0;
     const Outcome outcome = finish(command);
     ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
     const Json all = report(outcome);
     EXPECT_EQ(model(all, "processes").at("answer").at("checksum"), "210");
     EXPECT_LE(killed(all, kAnyState), here);
-    hits += killed(all, {"handshaking"});
+    const int now = killed(all, {"handshaking"});
+    hits += now;
+    if (now == 0 && held_back_ms < 2000) held_back_ms *= 2;  // a busy machine is late for it
   }
   EXPECT_GE(hits, kKillsOfEachKind);
 }
@@ -166,8 +169,9 @@ TEST_F(KillsTest, WorkersKilledWhileTheyDrainChangeNothing) {
   SCOPED_TRACE(trace());
   environment_["BULKHEAD_LOG"] = "debug";
   int hits = 0;
+  std::uint64_t nap_us = 100;
   for (int run = 0; hits < kKillsOfEachKind && run < 200; ++run) {
-    const pid_t command = start(napper("20", "100", "16"));
+    const pid_t command = start(napper("20", std::to_string(nap_us), "16"));
     // The first worker to finish says that the others drain, too.
     ASSERT_TRUE(eventually([&] { return said().find("draining") != std::string::npos; }));
     for (int i = 0; i < 4; ++i) kill_a_worker();
@@ -175,7 +179,9 @@ TEST_F(KillsTest, WorkersKilledWhileTheyDrainChangeNothing) {
     ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
     const Json all = report(outcome);
     EXPECT_EQ(model(all, "processes").at("answer").at("checksum"), "210");
-    hits += killed(all, {"draining"});
+    const int now = killed(all, {"draining"});
+    hits += now;
+    if (now == 0 && nap_us < 100'000) nap_us *= 2;  // a busy machine is late for it
   }
   EXPECT_GE(hits, kKillsOfEachKind);
 }
