@@ -30,7 +30,7 @@ constexpr std::uint32_t kWorthATheft = 16;
 
 // A row of uses of `next` counts as no longer than this (time stamp counter); and by which part it
 // is forgotten at the end of each shorter one.
-constexpr std::uint64_t kLongestRow = 30'000'000;
+constexpr std::uint64_t kLongestRow = 60'000'000;
 constexpr std::uint64_t kForgotten = 32;
 
 bool is_brisk(const Processor& processor) {
@@ -173,7 +173,7 @@ bool SchedulerImpl::goes_on(Processor& processor) {
     return true;
   }
   const std::uint64_t ran = stamp - processor.row_middle;
-  if (ran < processor.longest_row / 4) return true;
+  if (ran < processor.longest_row / 2) return true;
   processor.longest_row = std::max(std::min(ran, kLongestRow),
                                    processor.longest_row - processor.longest_row / kForgotten);
   return false;
@@ -465,8 +465,12 @@ void SchedulerImpl::yield(Task& yielder) {
 
 void end_slice() {
   Processor& processor = processor_here();
-  processor.operations_left =
-      processor.scheduler.chooser != nullptr ? 1 : ProcessorHead::kOperations;
+  const bool chosen = processor.scheduler.chooser != nullptr;
+  processor.operations_left = chosen ? 1 : ProcessorHead::kOperations;
+  // Several have shared them: each has waited in between, and how long they run in a row is
+  // goes_on()'s affair.
+  const std::uint32_t tick = processor.tick.load(std::memory_order_relaxed);
+  if (std::exchange(processor.operations_tick, tick) != tick && !chosen) return;
   yield();
 }
 

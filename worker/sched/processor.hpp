@@ -71,6 +71,7 @@ struct alignas(64) Processor : ProcessorHead {
   std::uint32_t fresh_run = 0;           // goroutines started in a row
 
   std::atomic<std::uint32_t> tick{0};  // scheduling decisions so far; any thread reads
+  std::uint32_t operations_tick = 0;   // when `operations_left` was filled
   std::uint64_t random = 0;            // state of xorshift64
   // The monitor's: so many decisions in its last period that the time that one takes may be
   // neglected. Reading the time stamp counter costs 20 ns on many virtual machines, more than a

@@ -188,7 +188,7 @@ TEST_P(GoProcCounted, TestNumGoroutine) {
 // Two that hand a token back and forth, and compute for long in between, beside two that compute
 // little: what each pair has computed in all.
 std::pair<std::int64_t, std::int64_t> hog_and_light() {
-  constexpr std::int64_t kEnough = kSanitized ? 20'000'000 : 50'000'000;
+  constexpr std::int64_t kEnough = kSanitized ? 50'000'000 : 300'000'000;
   Channel<bool> hog, light, done;
   std::atomic<std::int64_t> hog_count{0}, light_count{0};
   std::atomic<bool> over{false};
