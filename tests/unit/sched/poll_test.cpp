@@ -229,15 +229,16 @@ TEST_P(PollTest, ManyAtOnce) {
       go([&, i] {
         ++started;
         for (int round = 0; round < 3; ++round) {
-          EXPECT_TRUE(wait_readable(pairs[i].out.get()));
-          right += get(pairs[i].out) == static_cast<char>('a' + (i + round) % 26);
+          const Ends& pair = pairs[static_cast<std::size_t>(i)];
+          EXPECT_TRUE(wait_readable(pair.out.get()));
+          right += get(pair.out) == static_cast<char>('a' + (i + round) % 26);
         }
       });
     await([&] { return started == count; });  // a look at all that wait takes its time
     await_parked(count, ParkReason::kReadable);
     for (int round = 0; round < 3; ++round)
       for (int i = count - 1; i >= 0; --i)
-        put(pairs[i].in, static_cast<char>('a' + (i + round) % 26));
+        put(pairs[static_cast<std::size_t>(i)].in, static_cast<char>('a' + (i + round) % 26));
   });
   EXPECT_EQ(right, 3 * count);
 }
