@@ -385,6 +385,9 @@ bool SchedulerImpl::finish_if_done() {
 // it for a descriptor. When all others are parked, only they themselves could wake one another.
 void SchedulerImpl::look_for_deadlock() {
   if (!options.on_deadlock || timers.earliest() != Timers::kNever || poller.hopes()) return;
+  // One processor at a time: another may wake to have a look of its own, and be the last to sleep
+  // again, while this one still tells.
+  const base::MutexLock telling(deadlock_mutex);
   // All asleep now, and nobody has gone to sleep in between: nothing has run.
   const auto asleep_since = [this]() -> std::uint64_t {
     LockGuard guard(idle_lock);

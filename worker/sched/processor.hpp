@@ -5,6 +5,7 @@
 #include <array>
 #include <atomic>
 #include <bulkhead/base/clock.hpp>
+#include <bulkhead/base/mutex.hpp>
 #include <bulkhead/sched/scheduler.hpp>
 #include <bulkhead/sched/task.hpp>
 #include <cstdint>
@@ -307,10 +308,11 @@ struct SchedulerImpl {
   Processor* polling BULKHEAD_GUARDED_BY(idle_lock) = nullptr;  // sleeps on the poller
   std::atomic<bool> watched{false};                             // one of the last two is there
   std::uint64_t sleeps BULKHEAD_GUARDED_BY(idle_lock) = 0;      // ever
-  std::atomic<std::uint64_t> outside{0};                        // goroutines in an ExternalWait
-  std::atomic<unsigned> idle{0};                                // sleepers.size()
-  std::atomic<unsigned> searching{0};   // processors that look for work elsewhere
-  std::atomic<std::uint64_t> calls{0};  // of sleeping processors, by wake_idle(), ever
+  base::Mutex deadlock_mutex;             // held while a deadlock is looked for, and told
+  std::atomic<std::uint64_t> outside{0};  // goroutines in an ExternalWait
+  std::atomic<unsigned> idle{0};          // sleepers.size()
+  std::atomic<unsigned> searching{0};     // processors that look for work elsewhere
+  std::atomic<std::uint64_t> calls{0};    // of sleeping processors, by wake_idle(), ever
   std::atomic<bool> finished{false};
   std::atomic<unsigned> outsiders{0};  // threads inside inject(); the destructor waits for them
 

@@ -129,8 +129,8 @@ struct Options {
   // Called when goroutines wait that nothing can wake any more: none can run, none of them sleeps,
   // waits for a descriptor or is in blocking(), and those in an ExternalWait are not counted. With
   // all that are alive; on a processor's thread, where nothing else runs; perhaps again and again
-  // while it stays so. Other threads can wake goroutines, too: whoever lets them do so uses
-  // ExternalWait, or leaves this empty.
+  // while it stays so, one call at a time. Other threads can wake goroutines, too: whoever lets
+  // them do so uses ExternalWait, or leaves this empty.
   std::function<void(const std::vector<TaskInfo>&)> on_deadlock{};
   // Called once for each place that starts such goroutines; on a thread of the scheduler's own.
   std::function<void(const Hog&)> on_hog{};

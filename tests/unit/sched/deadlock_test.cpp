@@ -1,5 +1,6 @@
 // Goroutines that wait for one another for ever are told; those that something can still wake are
 // not.
+#include <algorithm>
 #include <bulkhead/sched/blocking.hpp>
 #include <bulkhead/sched/channel.hpp>
 #include <bulkhead/sched/mutex.hpp>
@@ -54,6 +55,21 @@ TEST_P(DeadlockTest, TwoThatWaitForOneAnotherAreToldWithReasonAndPlace) {
   const std::string text = describe(told, [](Tag tag) { return std::to_string(tag); });
   EXPECT_NE(text.find("parked, channel receive"), std::string::npos) << text;
   EXPECT_NE(text.find("deadlock_test.cpp:"), std::string::npos) << text;
+}
+
+TEST_P(DeadlockTest, IsToldByOneProcessorAtATime) {
+  std::atomic<int> telling{0}, most{0};
+  std::atomic<bool> rescued{false};
+  Channel<int> channel;
+  Options options{.processors = GetParam()};
+  options.on_deadlock = [&](const std::vector<TaskInfo>&) {
+    most = std::max<int>(most, ++telling);
+    std::this_thread::sleep_for(30ms);  // gives another one time to look
+    --telling;
+    if (!rescued.exchange(true)) channel.close();
+  };
+  make(options).run([&] { channel.receive(); });
+  EXPECT_EQ(most, 1);
 }
 
 TEST_P(DeadlockTest, AMutexThatNobodyWillUnlock) {
