@@ -68,7 +68,7 @@ TEST_F(SchedulerTest, WhatNeverRanIsToldAsALeak) {
     scheduler.run([] { go([] { yield(); }); });
     scheduler.go([] {}, 7);
     scheduler.go(
-        {.name = "late"}, [] {}, kNoTag);
+        GoOptions{.name = "late"}, [] {}, kNoTag);
     EXPECT_EQ(told, "");
   }
   EXPECT_EQ(told.substr(0, told.find('\n')), "leak: 2 goroutines have not ended with the run");
