@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <bulkhead/base/sanitizers.hpp>
 #include <bulkhead/transport/zmq.hpp>
 #include <bulkhead/wire/codec.hpp>
 #include <bulkhead/wire/crash_page.hpp>
@@ -92,7 +93,7 @@ bool fork_twice(std::uint64_t number, const std::vector<base::UniqueFd>& fds) {
 }  // namespace
 
 bool single_threaded() {
-#if defined(__SANITIZE_THREAD__)
+#if defined(BULKHEAD_TSAN)
   constexpr int kAllowed = 2;  // one is the sanitizer's own, which survives a fork
 #else
   constexpr int kAllowed = 1;

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <sys/types.h>
 
+#include <bulkhead/base/sanitizers.hpp>
 #include <chrono>
 #include <functional>
 #include <map>
@@ -22,7 +23,7 @@ struct Outcome {
   double seconds = 0;
 };
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#if defined(BULKHEAD_TSAN) || defined(BULKHEAD_ASAN)
 inline constexpr bool kSanitized = true;
 #else
 inline constexpr bool kSanitized = false;

@@ -1,22 +1,8 @@
 // What ASan and TSan must be told about a switch of stacks; empty functions in other builds.
 #pragma once
 
+#include <bulkhead/base/sanitizers.hpp>
 #include <cstddef>
-
-#if defined(__SANITIZE_ADDRESS__)
-#define BULKHEAD_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define BULKHEAD_ASAN 1
-#endif
-#endif
-#if defined(__SANITIZE_THREAD__)
-#define BULKHEAD_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define BULKHEAD_TSAN 1
-#endif
-#endif
 
 #if defined(BULKHEAD_ASAN)
 #include <sanitizer/asan_interface.h>

@@ -4,6 +4,7 @@
 #include <sys/types.h>
 #include <ucontext.h>
 
+#include <bulkhead/base/sanitizers.hpp>
 #include <cstddef>
 #include <cstdint>
 
@@ -31,12 +32,8 @@ inline FrameStart frame_start(const void* ucontext) {
 // Return addresses, the interrupted instruction first, as far as the chain stays inside
 // [low, high): it is garbage inside code built without frame pointers. Answers how many.
 template <class Address>
-#if defined(__SANITIZE_ADDRESS__)
-__attribute__((no_sanitize_address))
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
+#if defined(BULKHEAD_ASAN)
 __attribute__((no_sanitize("address")))
-#endif
 #endif
 std::uint32_t
 walk_frames(const FrameStart& start, std::uintptr_t low, std::uintptr_t high, Address* frames,

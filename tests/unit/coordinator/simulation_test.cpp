@@ -4,12 +4,13 @@
 
 #include <gtest/gtest.h>
 
+#include <bulkhead/base/sanitizers.hpp>
 #include <cstdlib>
 
 namespace bulkhead::coordinator {
 namespace {
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(BULKHEAD_ASAN) || defined(BULKHEAD_TSAN)
 constexpr std::uint64_t kSeeds = 400;
 #elif defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bulkhead/base/sanitizers.hpp>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -211,7 +212,7 @@ __attribute__((noinline)) void third_function() {
 }
 
 TEST_F(SymbolsTest, RegistersAndACopyOfTheStackAreUnwoundWithoutFramePointers) {
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(BULKHEAD_ASAN)
   GTEST_SKIP() << "reads beyond its own variables, which AddressSanitizer refuses";
 #endif
   v1::CrashedStack stack = stack_of(own_modules());

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <bulkhead/base/check.hpp>
+#include <bulkhead/base/sanitizers.hpp>
 #include <bulkhead/program/network.hpp>
 #include <bulkhead/sched/explore.hpp>
 #include <map>
@@ -11,7 +12,7 @@
 namespace bulkhead::program {
 namespace {
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#if defined(BULKHEAD_TSAN) || defined(BULKHEAD_ASAN)
 constexpr std::uint64_t kSchedules = 100;
 #else
 constexpr std::uint64_t kSchedules = 1000;
