@@ -1,3 +1,5 @@
+#include <gmock/gmock.h>
+
 #include <bulkhead/sched/channel.hpp>
 #include <bulkhead/sched/wait_group.hpp>
 #include <chrono>
@@ -199,7 +201,9 @@ TEST_F(SchedulerTest, ObserverSeesEachSwitchAndCheckpoint) {
   scheduler.go([] { yield(); }, 1);
   scheduler.go([] { checkpoint(); }, 2);
   scheduler.run([] {});
-  EXPECT_EQ(recorder.switches, (std::vector<Tag>{1, 2, 2, kNoTag, 1, kNoTag}));
+  // On a slow machine the second may be overdue at its checkpoint, and yield there.
+  EXPECT_THAT(recorder.switches, testing::AnyOf(testing::ElementsAre(1, 2, 2, kNoTag, 1, kNoTag),
+                                                testing::ElementsAre(1, 2, kNoTag, 1, 2, kNoTag)));
 }
 
 class CountingObserver : public Observer {
