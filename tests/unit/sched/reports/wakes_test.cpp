@@ -17,7 +17,7 @@ class WakesTest : public SchedProcessorsTest {
   struct WakeUps {
     std::uint64_t count = 0;
     // Whoever loses the core for a while is helped out, once each time: so the more time passes the
-    // more are right. What is woken in vain comes ten times as often. Under a sanitizer a slice
+    // more are right. What is woken in vain comes much more often. Under a sanitizer a slice
     // takes so long that a wake-up may pay: all are right.
     std::uint64_t few = 0;
   };
@@ -30,9 +30,8 @@ class WakesTest : public SchedProcessorsTest {
       const base::TimePoint start = base::Clock::now();
       busy();
       woken.count = scheduler.wake_ups() - before;
-      woken.few = kSanitized
-                      ? woken.count
-                      : 20 + static_cast<std::uint64_t>((base::Clock::now() - start) / 250us);
+      woken.few = kSanitized ? woken.count
+                             : 20 + static_cast<std::uint64_t>((base::Clock::now() - start) / 50us);
     });
     return woken;
   }
