@@ -27,6 +27,14 @@ std::size_t count(const std::string& text, const std::string& word) {
   return found;
 }
 
+// What all its workers said.
+std::string logs_of(const Json& model) {
+  std::string said;
+  for (const Json& exit : model.at("exits"))
+    if (exit.contains("log")) said += content_of(exit.at("log").get<std::string>());
+  return said;
+}
+
 class LogsTest : public CommandTest {
  protected:
   std::vector<std::string> napper(const std::string& bad, std::vector<std::string> more) {
@@ -43,9 +51,7 @@ TEST_F(LogsTest, SigquitTellsWhatEachGoroutineDoesAndHarmsNobody) {
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   const Json all = report(outcome);
   for (const std::string& name : kModels) {
-    std::string said;
-    for (const Json& exit : model(all, name).at("exits"))
-      if (exit.contains("log")) said += content_of(exit.at("log").get<std::string>());
+    const std::string said = logs_of(model(all, name));
     EXPECT_EQ(count(said, ", SIGQUIT:\n"), 1u) << name << said;
     if (name == "threads")
       EXPECT_NE(said.find(" thread runs "), std::string::npos) << said;
@@ -61,9 +67,7 @@ TEST_F(LogsTest, AGoroutineThatOutlivesAllJobsIsTold) {
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   const Json all = report(outcome);
   for (const std::string& name : kModels) {
-    std::string said;
-    for (const Json& exit : model(all, name).at("exits"))
-      if (exit.contains("log")) said += content_of(exit.at("log").get<std::string>());
+    const std::string said = logs_of(model(all, name));
     if (name == "threads") continue;  // what a thread waits for is known to the kernel alone
     EXPECT_NE(said.find("leak: a goroutine has not ended with the run\n"), std::string::npos)
         << name << said;

@@ -18,21 +18,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-class DeadlockTest : public SchedProcessorsTest {
- protected:
-  // Runs `main`; `rescue` ends the first deadlock.
-  void run_until_stuck(std::function<void()> main, std::function<void()> rescue) {
-    Options options{.processors = GetParam()};
-    options.on_deadlock = [this, rescue](const std::vector<TaskInfo>& tasks) {
-      if (times++ > 0) return;
-      told = tasks;
-      rescue();
-    };
-    make(options).run(std::move(main));
-  }
-  std::vector<TaskInfo> told;
-  std::atomic<int> times{0};
-};
+using DeadlockTest = UntilStuckTest;
 
 TEST_P(DeadlockTest, TwoThatWaitForOneAnotherAreToldWithReasonAndPlace) {
   Channel<int> first, second;

@@ -332,20 +332,7 @@ TEST_P(PollTakeOverTest, WhenTheFirstWaitComesBeforeALongComputation) {
 
 INSTANTIATE_TEST_SUITE_P(Processors, PollTakeOverTest, testing::Values(1u, 2u, 4u));
 
-class PollDeadlockTest : public SchedProcessorsTest {
- protected:
-  void run_until_stuck(std::function<void()> main, std::function<void()> rescue) {
-    Options options{.processors = GetParam()};
-    options.on_deadlock = [this, rescue](const std::vector<TaskInfo>& tasks) {
-      if (times++ > 0) return;
-      told = tasks;
-      rescue();
-    };
-    make(options).run(std::move(main));
-  }
-  std::vector<TaskInfo> told;
-  std::atomic<int> times{0};
-};
+using PollDeadlockTest = UntilStuckTest;
 
 TEST_P(PollDeadlockTest, NotWhileOneWaitsForADescriptorThatOthersWaitFor) {
   const Ends ends = make_pipe();

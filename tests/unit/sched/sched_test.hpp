@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <bulkhead/sched/scheduler.hpp>
 #include <cstdint>
 #include <cstdlib>
@@ -57,5 +58,22 @@ class SchedTest : public testing::Test {
 
 // The same test with 1, 2 and 4 processors, some also kMigrating.
 class SchedProcessorsTest : public SchedTest, public testing::WithParamInterface<unsigned> {};
+
+// Goroutines that wait for one another for ever.
+class UntilStuckTest : public SchedProcessorsTest {
+ protected:
+  // Runs `main`; `rescue` ends the first deadlock.
+  void run_until_stuck(std::function<void()> main, std::function<void()> rescue) {
+    Options options{.processors = GetParam()};
+    options.on_deadlock = [this, rescue](const std::vector<TaskInfo>& tasks) {
+      if (times++ > 0) return;
+      told = tasks;
+      rescue();
+    };
+    make(options).run(std::move(main));
+  }
+  std::vector<TaskInfo> told;
+  std::atomic<int> times{0};
+};
 
 }  // namespace bulkhead::sched
