@@ -195,21 +195,24 @@ Task* SchedulerImpl::take_migrant(const Processor& processor, Processor& victim)
   return mine;
 }
 
-// Not what is `next` somewhere: its processor runs it in a moment, mostly.
+// What any of them may run. Not what is `next` somewhere: its processor runs it in a moment,
+// mostly.
+bool SchedulerImpl::any_common_work() const {
+  return injector.size() > 0 ||
+         std::any_of(processors.begin(), processors.end(), [](const auto& processor) {
+           return processor->ready.size() > 0 || processor->fresh.size() > 0;
+         });
+}
+
 bool SchedulerImpl::any_work() const {
-  if (injector.size() > 0) return true;
-  return std::any_of(processors.begin(), processors.end(), [](const auto& processor) {
-    return processor->ready.size() > 0 || processor->fresh.size() > 0 ||
-           processor->inbox.size() > 0;
-  });
+  return any_common_work() ||
+         std::any_of(processors.begin(), processors.end(),
+                     [](const auto& processor) { return processor->inbox.size() > 0; });
 }
 
 // What others have in their inboxes is theirs.
 bool SchedulerImpl::any_work_for(const Processor& processor) const {
-  if (injector.size() > 0 || processor.inbox.size() > 0) return true;
-  return std::any_of(processors.begin(), processors.end(), [](const auto& any) {
-    return any->ready.size() > 0 || any->fresh.size() > 0;
-  });
+  return processor.inbox.size() > 0 || any_common_work();
 }
 
 // True: somebody has called it, and counts it as a searcher already.

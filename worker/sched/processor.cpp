@@ -154,8 +154,8 @@ Processor::Processor(SchedulerImpl& owner, unsigned number)
 }
 
 // A row ends after two halves. But two that compute for long in each use would get as much more
-// time than two that do not; so a row may also last a quarter as long as the longest one of late,
-// and a period of the monitor at most.
+// time than two that do not; so a row may also last half as long as the longest one of late, and
+// two periods of the monitor at most.
 bool SchedulerImpl::goes_on(Processor& processor) {
   if (processor.period_over.load(std::memory_order_relaxed)) [[unlikely]] {
     processor.period_over.store(false, std::memory_order_relaxed);

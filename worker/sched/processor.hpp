@@ -230,6 +230,7 @@ struct SchedulerImpl {
   void end_watch(Processor& processor);      // it has found work
   Task* from_injector(Processor& processor);
   Task* take_migrant(const Processor& processor, Processor& victim);
+  bool any_common_work() const;
   bool any_work() const;
   bool any_work_for(const Processor& processor) const;
   std::int64_t about_now() const {  // some 10 ms old at most, while anything runs

@@ -59,17 +59,6 @@ class ReadyQueue {
     return take();
   }
 
-  // Owner. Of many, some have waited for long and have grown cold: of those that come soon the
-  // record is fetched, and then the top of the stack. (Records stay mapped, whoever takes them.)
-  void warm(std::uint32_t head) const {
-    if (tail_.load(std::memory_order_relaxed) - head < 2 * kAhead) [[likely]]
-      return;
-    __builtin_prefetch(
-        slots_[(head + 2 * kAhead - 1) % kQueueSlots].load(std::memory_order_relaxed));
-    const Task* const soon = slots_[(head + kAhead) % kQueueSlots].load(std::memory_order_relaxed);
-    __builtin_prefetch(soon->fiber.load(std::memory_order_relaxed));
-  }
-
   // From any thread. nullptr: empty.
   Task* take() {
     std::uint32_t head = head_.load(std::memory_order_acquire);
@@ -89,6 +78,17 @@ class ReadyQueue {
 
  private:
   static constexpr std::uint32_t kAhead = 4;
+
+  // Owner. Of many, some have waited for long and have grown cold: of those that come soon the
+  // record is fetched, and then the top of the stack. (Records stay mapped, whoever takes them.)
+  void warm(std::uint32_t head) const {
+    if (tail_.load(std::memory_order_relaxed) - head < 2 * kAhead) [[likely]]
+      return;
+    __builtin_prefetch(
+        slots_[(head + 2 * kAhead - 1) % kQueueSlots].load(std::memory_order_relaxed));
+    const Task* const soon = slots_[(head + kAhead) % kQueueSlots].load(std::memory_order_relaxed);
+    __builtin_prefetch(soon->fiber.load(std::memory_order_relaxed));
+  }
 
   alignas(64) std::atomic<std::uint32_t> head_{0};
   alignas(64) std::atomic<std::uint32_t> tail_{0};

@@ -2,6 +2,7 @@
 // (runtime/select.go).
 #include <bulkhead/base/check.hpp>
 #include <bulkhead/base/opaque.hpp>
+#include <bulkhead/base/split_mix.hpp>
 #include <bulkhead/sched/select.hpp>
 #include <functional>
 #include <utility>
@@ -11,22 +12,17 @@
 namespace bulkhead::sched {
 namespace {
 
-// splitmix64 (Steele, Lea, Flood 2014): of numbers that differ little, ones that differ much.
-std::uint64_t scattered(std::uint64_t number) {
-  std::uint64_t mixed = number * 0x9e3779b97f4a7c15ull;
-  mixed = (mixed ^ (mixed >> 30)) * 0xbf58476d1ce4e5b9ull;
-  mixed = (mixed ^ (mixed >> 27)) * 0x94d049bb133111ebull;
-  return (mixed ^ (mixed >> 31)) | 1;  // never 0
-}
-
 // For the order in which the cases are looked at.
 BULKHEAD_OPAQUE std::uint32_t random_number() {
   static constinit thread_local std::uint64_t of_thread = 0;
   static constinit std::atomic<std::uint64_t> threads{0};
   if (auto* const processor = static_cast<Processor*>(this_processor()))
     return static_cast<std::uint32_t>(next_random(processor->random) >> 32);
-  // Threads begin apart, by the steps of splitmix64: many do but one select.
-  if (of_thread == 0) of_thread = scattered(1 + threads.fetch_add(1, std::memory_order_relaxed));
+  // Threads begin apart: many do but one select.
+  if (of_thread == 0) {
+    const std::uint64_t number = 1 + threads.fetch_add(1, std::memory_order_relaxed);
+    of_thread = base::split_mix(base::kSplitMixStep * number) | 1;  // never 0
+  }
   return static_cast<std::uint32_t>(next_random(of_thread) >> 32);
 }
 
