@@ -25,6 +25,7 @@
 // that is ready waits for a processor that computes while another is idle.
 #include <algorithm>
 #include <bulkhead/base/check.hpp>
+#include <bulkhead/sched/biased_lock.hpp>
 
 #include "sched/futex.hpp"
 #include "sched/monitor.hpp"
@@ -48,7 +49,10 @@ void SchedulerImpl::begin_run() {
   for (const auto& processor : processors) {
     processor->wake.store(0, std::memory_order_relaxed);
     processor->retiring.store(false, std::memory_order_relaxed);
+    processor->bias.store(ProcessorHead::kNoBias, std::memory_order_relaxed);
   }
+  Processor& first = *processors[0];
+  if (!is_shared() && can_bias()) first.bias.store(first.home, std::memory_order_relaxed);
 }
 
 Task* SchedulerImpl::find_work(Processor& processor) {
@@ -363,11 +367,33 @@ void SchedulerImpl::retire(Processor& processor) {
   wake_idle();
 }
 
-// On the first processor's thread, when no other is left.
-void SchedulerImpl::go_unshared() {
+// It counts as asleep, but nobody calls it for work.
+bool SchedulerImpl::sit_out(Processor& processor) {
+  if (processor.index >= options.processors) return false;
+  if (is_retiring(processor) && !finished.load(std::memory_order_acquire)) {
+    retire(processor);
+    processor.asleep.store(true, std::memory_order_relaxed);
+    for (;;) {
+      processor.wake.store(0, std::memory_order_relaxed);
+      full_fence();  // whoever calls says first why
+      if (!is_retiring(processor) || finished.load(std::memory_order_acquire)) break;
+      futex_wait(processor.wake, Timers::kNever);
+    }
+    processor.asleep.store(false, std::memory_order_relaxed);
+    LockGuard guard(idle_lock);
+    ++active;
+  }
+  return !finished.load(std::memory_order_acquire);
+}
+
+// On the thread of the only processor that is left.
+void SchedulerImpl::go_unshared(Processor& processor) {
   LockGuard guard(idle_lock);
-  unshare.store(false, std::memory_order_relaxed);
-  if (active == 1) shared.store(false, std::memory_order_relaxed);
+  if (active != 1) return;  // soon, then
+  // Under the lock: the monitor may have changed its mind.
+  if (!unshare.exchange(false, std::memory_order_relaxed)) return;
+  shared.store(false, std::memory_order_relaxed);
+  if (can_bias()) processor.bias.store(processor.home, std::memory_order_relaxed);
 }
 
 // Nothing runs, nothing can run: when nothing is alive either, the run is over.
@@ -381,6 +407,8 @@ bool SchedulerImpl::finish_if_done() {
     asleep = sleepers;
   }
   for (Processor* processor : asleep) wake_processor(*processor);
+  for (const auto& processor : processors)
+    if (is_retiring(*processor)) wake_processor(*processor);
   return true;
 }
 

@@ -6,10 +6,12 @@
 
 #include <algorithm>
 #include <bulkhead/base/check.hpp>
+#include <bulkhead/base/mutex.hpp>
 #include <bulkhead/sched/biased_lock.hpp>
 #include <bulkhead/sched/lock.hpp>
 #include <cerrno>
 #include <cstring>
+#include <vector>
 
 #include "sched/pause.hpp"
 #include "sched/sanitizer.hpp"
@@ -38,6 +40,15 @@ bool register_for_barriers() {
 // When the process starts, and inherited over fork(): as long as there is one thread it takes a
 // microsecond; later the kernel waits for a grace period of RCU, 10 to 15 ms.
 const bool kRegistered = register_for_barriers();
+
+struct AllProcessors {
+  base::Mutex mutex;
+  std::vector<const ProcessorHead*> list BULKHEAD_GUARDED_BY(mutex);
+};
+AllProcessors& all_processors() {
+  static AllProcessors all;
+  return all;
+}
 }  // namespace
 
 void Lock::lock_slow() {
@@ -63,36 +74,57 @@ void Lock::lock_slow() {
 
 bool can_bias() { return kRegistered; }
 
+void barrier_everywhere() {
+  BULKHEAD_CHECK(membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) == 0, "membarrier: {}",
+                 std::strerror(errno));
+}
+
+void add_processor(const ProcessorHead& processor) {
+  const base::MutexLock guard(all_processors().mutex);
+  all_processors().list.push_back(&processor);
+}
+
+void remove_processor(const ProcessorHead& processor) {
+  const base::MutexLock guard(all_processors().mutex);
+  std::erase(all_processors().list, &processor);
+}
+
 void BiasedLock::lock_slow(const ProcessorHead* processor) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
   for (;;) {
-    const ProcessorHead* owner = owner_.load(std::memory_order_acquire);
-    if (owner == &kNobody) break;
-    if (owner == nullptr) {
-      const bool mine = processor != nullptr && processor->alone && can_bias();
-      // acq_rel: whoever owned it the same way before has left, or it is new.
-      if (owner_.compare_exchange_strong(owner, mine ? processor : &kNobody,
-                                         std::memory_order_acq_rel) &&
-          mine)
-        return lock();
-    } else if (owner == processor) {
+    std::uintptr_t owner = owner_.load(std::memory_order_acquire);
+    if (owner == kNobody) break;
+    if (owner == kNew) {
+      const bool mine = processor != nullptr && can_bias();
+      owner_.compare_exchange_strong(owner, mine ? processor->home : kNobody,
+                                     std::memory_order_acq_rel);
+    } else if (processor != nullptr && owner == processor->home) {
       return lock();
-    } else if (owner == &kLeaving) {
+    } else if (processor != nullptr && owner == (processor->home | kLeaving)) {
+      // We are not in a section of this one; then nobody of our scheduler is. But we may be in one
+      // of another lock, whose end the one who takes it away waits for.
+      owner_.compare_exchange_strong(owner, kNobody, std::memory_order_acq_rel);
+    } else if ((owner & kLeaving) != 0) {
       ::sched_yield();
-    } else if (owner_.compare_exchange_strong(owner, &kLeaving, std::memory_order_acq_rel)) {
-      disown();
+    } else if (owner_.compare_exchange_strong(owner, owner | kLeaving, std::memory_order_acq_rel)) {
+      disown(owner);
     }
   }
   lock_.lock();
-  lock_held_ = true;
 }
 
 // Only the one that has set kLeaving.
-void BiasedLock::disown() {
-  BULKHEAD_CHECK(membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) == 0, "membarrier: {}",
-                 std::strerror(errno));
-  // acquire pairs with the release in unlock(): what the owner did is done.
-  while (inside_.load(std::memory_order_acquire)) ::sched_yield();
-  owner_.store(&kNobody, std::memory_order_release);
+void BiasedLock::disown(std::uintptr_t owner) {
+  barrier_everywhere();
+  std::uintptr_t leaving = owner | kLeaving;
+  const base::MutexLock guard(all_processors().mutex);
+  for (const ProcessorHead* processor : all_processors().list) {
+    if (processor->home != owner) continue;
+    // acquire pairs with the release in add_to_sections(): what was done in the section is done.
+    while (processor->sections.load(std::memory_order_acquire) != 0 &&
+           owner_.load(std::memory_order_acquire) == leaving)
+      ::sched_yield();
+  }
+  owner_.compare_exchange_strong(leaving, kNobody, std::memory_order_acq_rel);
 }
 
 }  // namespace bulkhead::sched

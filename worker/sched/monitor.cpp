@@ -7,8 +7,9 @@
 //
 // A scheduler with one processor pays for no atomic operations, because nobody else takes part. So
 // before a second one does, the first must be told, at a moment when it is in a goroutine's own
-// code: the signal handler that collects the frames does that, on its thread. Both then share one
-// core, so that lending makes nothing parallel that was not.
+// code: see share(); where there is no membarrier the signal handler that collects the frames does
+// that, on its thread. Both then share one core, so that lending makes nothing parallel that was
+// not.
 //
 // It also keeps the coarse clock, gives back what memory is not needed for half a second, and looks
 // once a second for goroutines that wait for one another's mutexes. While nothing runs it sleeps,
@@ -27,9 +28,11 @@
 #include <algorithm>
 #include <bulkhead/base/check.hpp>
 #include <bulkhead/base/frames.hpp>
+#include <bulkhead/sched/biased_lock.hpp>
 #include <cerrno>
 #include <fstream>
 #include <string>
+#include <utility>
 
 #include "sched/futex.hpp"
 #include "sched/processor.hpp"
@@ -41,7 +44,9 @@ constexpr std::int64_t kMillisecond = 1'000'000;
 constexpr std::int64_t kPeriod = 10 * kMillisecond;
 constexpr std::int64_t kLongestPeriod = 250 * kMillisecond;
 constexpr std::int64_t kOverdue = 10 * kMillisecond;
-constexpr std::uint32_t kBrisk = 10'000;  // decisions in a period: one a microsecond
+constexpr std::int64_t kTryPeriod = 4 * kMillisecond;  // while parallelism is tried
+constexpr std::int64_t kTurn = kMillisecond;           // see OneAlone::kByTurns
+constexpr std::int64_t kBrisk = 1'000;                 // nanoseconds a decision
 constexpr std::int64_t kHog = 100 * kMillisecond;
 constexpr std::int64_t kTrimPeriod = 500 * kMillisecond;
 constexpr std::int64_t kCirclePeriod = 1'000 * kMillisecond;
@@ -65,8 +70,10 @@ void on_signal(int, siginfo_t*, void* context) {
     probe.frame_count = 0;
     if (probe.in_goroutine) {
       SchedulerImpl& scheduler = processor->scheduler;
-      scheduler.unshare.store(false, std::memory_order_relaxed);
-      scheduler.shared.store(true, std::memory_order_relaxed);
+      if (!can_bias()) {
+        scheduler.unshare.store(false, std::memory_order_relaxed);
+        scheduler.shared.store(true, std::memory_order_relaxed);
+      }
       const StackBounds stack = current_stack();
       const base::FrameStart start = base::frame_start(context);
       probe.frame_count = base::walk_frames(start, stack.low + stack.guard_bytes, stack.high,
@@ -93,6 +100,10 @@ bool catch_signal() {
     return ::sigaction(kSignal, &action, nullptr) == 0;
   }();
   return ours;
+}
+
+bool is_brisk(std::uint64_t decisions, std::int64_t nanoseconds) {
+  return static_cast<std::int64_t>(decisions) * kBrisk >= nanoseconds;
 }
 
 // The processor time that a thread of this process has used; the kernel's encoding of the clock
@@ -148,7 +159,7 @@ void Monitor::loop() {
     scheduler_.coarse_ns.store(now, std::memory_order_relaxed);
     const bool active = look(now);
     quiet = active ? 0 : quiet + 1;
-    period = active ? kPeriod : std::min(2 * period, kLongestPeriod);
+    period = active ? active_period() : std::min(2 * period, kLongestPeriod);
     collect();
     if (now >= next_trim_ns_) {
       scheduler_.trim();
@@ -161,10 +172,15 @@ void Monitor::loop() {
   }
 }
 
+std::int64_t Monitor::active_period() const {
+  if (scheduler_.options.one_alone == OneAlone::kByTurns) return kTurn;
+  return parallelism_.tries() ? kTryPeriod : kPeriod;
+}
+
 // A processor that wakes says so, and then looks whether we doze; we say that we doze, and then
 // look whether all are asleep still: a fence between the two on both sides.
 void Monitor::wait(std::int64_t nanoseconds) {
-  const bool dozes = nanoseconds != kPeriod;
+  const bool dozes = nanoseconds < 0 || nanoseconds > kPeriod;
   futex_.store(0, std::memory_order_relaxed);  // whoever woke us last has been heard
   dozes_.store(dozes, std::memory_order_relaxed);
   full_fence();  // also before the look at `stop_`, which is set before the last wake-up
@@ -185,6 +201,8 @@ void Monitor::wait(std::int64_t nanoseconds) {
 void Monitor::wake() { futex_wake(futex_); }
 
 bool Monitor::look(std::int64_t now) {
+  const std::int64_t length = now - std::exchange(last_look_ns_, now);
+  choose_parallelism(now, length);
   bool active = false;
   for (std::size_t i = 0; i < watched_.size(); ++i) {
     Processor& processor = *scheduler_.processors[i];
@@ -195,7 +213,8 @@ bool Monitor::look(std::int64_t now) {
     active = active || runs || tick != watched.tick;
     if (!runs || tick != watched.tick) {
       processor.period_over.store(true, std::memory_order_relaxed);
-      processor.brisk.store(runs && tick - watched.tick >= kBrisk, std::memory_order_relaxed);
+      processor.brisk.store(runs && is_brisk(tick - watched.tick, length),
+                            std::memory_order_relaxed);
       call_back(watched);
       watched.tick = tick;
       watched.since_ns = now;
@@ -213,6 +232,77 @@ bool Monitor::look(std::int64_t now) {
     on_hog(processor, watched, now);
   }
   return active;
+}
+
+// Whether one processor is to run alone from now on, by what they have done since the last look.
+void Monitor::choose_parallelism(std::int64_t now, std::int64_t length) {
+  const OneAlone when = scheduler_.options.one_alone;
+  if (scheduler_.options.processors == 1 || when == OneAlone::kNever || scheduler_.migrates) return;
+  const Parallelism::Period period = measure(now, length);
+  bool one_alone = parallelism_.wants_one(period);
+  if (when == OneAlone::kByTurns)
+    one_alone = !one_alone_ && !scheduler_.pins.load(std::memory_order_relaxed);
+  if (one_alone && !one_alone_) leave_one_alone();
+  if (!one_alone && one_alone_) call_all();
+  // release pairs with the acquire in pick_due().
+  if (one_alone && scheduler_.is_shared() && can_bias())
+    scheduler_.unshare.store(true, std::memory_order_release);
+}
+
+Parallelism::Period Monitor::measure(std::int64_t now, std::int64_t length) {
+  Parallelism::Period period{.now_ns = now, .length_ns = length, .brisk = true};
+  for (unsigned i = 0; i < scheduler_.options.processors; ++i) {
+    const Processor& processor = *scheduler_.processors[i];
+    Watched& watched = watched_[i];
+    const std::uint32_t operations = processor.operations.load(std::memory_order_relaxed);
+    const std::uint32_t progress = processor.tick.load(std::memory_order_relaxed) - watched.tick +
+                                   (operations - watched.operations);
+    watched.operations = operations;
+    period.progress += progress;
+    const bool computes = !is_brisk(4 * std::uint64_t{progress}, length);
+    if (computes && !processor.asleep.load(std::memory_order_relaxed)) period.brisk = false;
+  }
+  if (!is_brisk(period.progress, length) || scheduler_.pins.load(std::memory_order_relaxed))
+    period.brisk = false;
+  return period;
+}
+
+void Monitor::leave_one_alone() {
+  one_alone_ = true;
+  for (unsigned i = 1; i < scheduler_.options.processors; ++i) retire(*scheduler_.processors[i]);
+}
+
+void Monitor::call_all() {
+  one_alone_ = false;
+  share();
+  for (unsigned i = 1; i < scheduler_.options.processors; ++i) {
+    Processor& processor = *scheduler_.processors[i];
+    processor.retiring.store(false, std::memory_order_relaxed);
+    full_fence();  // see sit_out()
+    scheduler_.wake_processor(processor);
+  }
+}
+
+// Before a second processor begins beside one that was alone. That one may be amid a decision, or a
+// section of a biased lock, for which nobody else takes part. With each later one it sees that this
+// is over, for the barrier makes its thread pass a fence; and we wait until it is out of this one.
+void Monitor::share() {
+  Processor& only = *scheduler_.processors[0];
+  {
+    LockGuard guard(scheduler_.idle_lock);
+    scheduler_.unshare.store(false, std::memory_order_relaxed);
+    if (!only.alone()) return;  // without biased locks on_signal() has done it
+    scheduler_.shared.store(true, std::memory_order_relaxed);
+    only.bias.store(ProcessorHead::kNoBias, std::memory_order_relaxed);
+  }
+  barrier_everywhere();
+  // acquire pairs with the releases in leave_scheduler(), in sleep(), in finish_if_done(), and in
+  // add_to_sections().
+  while ((only.inside.load(std::memory_order_acquire) &&
+          !only.asleep.load(std::memory_order_acquire) &&
+          !scheduler_.finished.load(std::memory_order_acquire)) ||
+         only.sections.load(std::memory_order_acquire) != 0)
+    ::sched_yield();
 }
 
 // Whether anything could run, if only somebody ran it.
@@ -292,6 +382,7 @@ void Monitor::lend(Watched& watched, int cpu, int hog_thread) {
     }
   }
   processor.retiring.store(false, std::memory_order_relaxed);
+  share();
   {
     LockGuard guard(scheduler_.idle_lock);
     ++scheduler_.active;
@@ -308,11 +399,14 @@ void Monitor::lend(Watched& watched, int cpu, int hog_thread) {
 // The hog has come to a point.
 void Monitor::call_back(Watched& watched) {
   if (watched.lent == nullptr) return;
-  watched.lent->retiring.store(true, std::memory_order_relaxed);
-  full_fence();  // idle.cpp, rule 1
-  if (watched.lent->asleep.load(std::memory_order_acquire))
-    scheduler_.wake_processor(*watched.lent);
+  retire(*watched.lent);
   watched.lent = nullptr;
+}
+
+void Monitor::retire(Processor& processor) {
+  processor.retiring.store(true, std::memory_order_relaxed);
+  full_fence();  // idle.cpp, rule 1
+  if (processor.asleep.load(std::memory_order_acquire)) scheduler_.wake_processor(processor);
 }
 
 // Those that have been called back, and have ended.

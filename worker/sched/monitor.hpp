@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "sched/parallelism.hpp"
+
 namespace bulkhead::sched {
 
 struct Processor;
@@ -34,6 +36,7 @@ class Monitor {
     std::uint32_t tick = 0;
     std::int64_t since_ns = 0;  // it has been at that tick
     std::int64_t cpu_ns = 0;    // that its thread had used by then
+    std::uint32_t operations = 0;
     bool asked = false;         // by the signal
     bool told = false;          // as a hog
     Processor* lent = nullptr;  // for it
@@ -52,17 +55,27 @@ class Monitor {
   void wait(std::int64_t nanoseconds);  // < 0: until wake()
   void wake();
   bool look(std::int64_t now);  // whether anything has run since the last time
+  std::int64_t active_period() const;
+  void choose_parallelism(std::int64_t now, std::int64_t length);
+  Parallelism::Period measure(std::int64_t now, std::int64_t length);
+  void leave_one_alone();
+  void call_all();
+  void share();
   bool is_kept_waiting(const Processor& processor, std::int64_t now) const;
   void on_hog(Processor& processor, Watched& watched, std::int64_t now);
   void tell(const Processor& processor, const Watched& watched, std::int64_t now);
   void lend(Watched& watched, int cpu, int hog_thread);
   void call_back(Watched& watched);
+  void retire(Processor& processor);
   void collect();
   void end(Loan& loan);
   void look_for_circles();
 
   SchedulerImpl& scheduler_;
   std::vector<Watched> watched_;
+  Parallelism parallelism_;
+  std::int64_t last_look_ns_ = 0;
+  bool one_alone_ = false;  // the others sit out
   std::vector<Loan> loans_;
   std::set<std::pair<const void*, std::uint16_t>> told_sites_;
   std::set<std::string> told_circles_;

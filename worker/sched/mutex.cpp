@@ -49,7 +49,7 @@ Mutex::~Mutex() {
 bool Mutex::spin() {
   constexpr int kSpins = 30;
   const ProcessorHead* const processor = this_processor();
-  if (processor != nullptr && processor->alone) return false;
+  if (processor != nullptr && processor->alone()) return false;
   for (int i = 0; i < kSpins; ++i) {
     pause_cpu();
     if ((state_.load(std::memory_order_relaxed) & kLocked) == 0 && take()) return true;

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <bulkhead/base/check.hpp>
+#include <bulkhead/sched/biased_lock.hpp>
 #include <cerrno>
 #include <cstring>
 #include <optional>
@@ -44,8 +45,8 @@ void enter_scheduler(Processor& processor) {
 }
 
 void leave_scheduler(Processor& processor) {
-  std::atomic_signal_fence(std::memory_order_seq_cst);
-  processor.inside.store(false, std::memory_order_relaxed);
+  // release pairs with the acquire in Monitor::share().
+  processor.inside.store(false, std::memory_order_release);
 }
 
 bool is_plain(const Fiber& fiber) { return fiber.pool == nullptr; }
@@ -97,7 +98,8 @@ void fiber_entry(void* argument) noexcept {
 
 Processor::Processor(SchedulerImpl& owner, unsigned number)
     : scheduler(owner), index(number), random(0x9e3779b97f4a7c15ull * (number + 1)) {
-  alone = owner.options.processors == 1;
+  home = reinterpret_cast<std::uintptr_t>(&owner);
+  add_processor(*this);
   if (owner.chooser != nullptr) {
     operations_left = 1;
     random ^= owner.chooser->seed() * 0xbf58476d1ce4e5b9ull;
@@ -105,6 +107,8 @@ Processor::Processor(SchedulerImpl& owner, unsigned number)
   }
   seen.resize(2 * std::size_t{owner.options.processors});
 }
+
+Processor::~Processor() { remove_processor(*this); }
 
 [[gnu::always_inline]] inline void SchedulerImpl::begin_slice(Processor& processor, Task& task) {
   if (task.traced()) [[unlikely]]
@@ -240,7 +244,7 @@ Task* SchedulerImpl::pick_due(Processor& processor, std::uint32_t tick) {
   if (poller.waiting() && (!is_brisk(processor) || tick % kFairness == 0))
     poll_now_and_then(processor);
   if (tick % kFairness == 0) {
-    if (unshare.load(std::memory_order_acquire)) go_unshared();
+    if (unshare.load(std::memory_order_acquire)) go_unshared(processor);
     if (is_retiring(processor)) return nullptr;
     if (processor.inbox.size() > 0) return processor.inbox.pop(1).first;
     Task* task = tick / kFairness % 2 == 0 ? processor.fresh.pop_oldest(is_shared()) : nullptr;
@@ -288,9 +292,12 @@ void SchedulerImpl::processor_loop(Processor& processor) {
   processor.thread.store(static_cast<int>(::syscall(SYS_gettid)), std::memory_order_release);
   for (;;) {
     enter_scheduler(processor);
-    Task* task = pick(processor, false);
+    Task* task = is_retiring(processor) ? nullptr : pick(processor, false);
     if (task == nullptr) task = find_work(processor);
-    if (task == nullptr) break;
+    if (task == nullptr) {
+      if (sit_out(processor)) continue;
+      break;
+    }
     if (processor.has_watched) end_watch(processor);
     processor.fiber = &fiber_of(processor, *task);
     begin_slice(processor, *task);
@@ -443,9 +450,11 @@ void SchedulerImpl::yield(Task& yielder) {
     if (yielder.traced()) trace_stop(yielder, TraceKind::kYield);
   }
   MachineContext& from = *processor.fiber;
+  if (unshare.load(std::memory_order_acquire)) [[unlikely]]
+    go_unshared(processor);
   const bool saves_first = is_shared();  // or else nobody can take it before it is saved
   if (!saves_first) requeue(processor, yielder);
-  Task* const task = pick(processor, false);
+  Task* const task = is_retiring(processor) ? nullptr : pick(processor, false);
   if (task == &yielder || (task == nullptr && !is_retiring(processor) && !migrates)) {
     begin_slice(processor, yielder);  // nobody else; and nobody is woken for that
     leave_scheduler(processor);
@@ -467,6 +476,9 @@ void end_slice() {
   Processor& processor = processor_here();
   const bool chosen = processor.scheduler.chooser != nullptr;
   processor.operations_left = chosen ? 1 : ProcessorHead::kOperations;
+  processor.operations.store(
+      processor.operations.load(std::memory_order_relaxed) + ProcessorHead::kOperations,
+      std::memory_order_relaxed);
   // Several have shared them: each has waited in between, and how long they run in a row is
   // goes_on()'s affair.
   const std::uint32_t tick = processor.tick.load(std::memory_order_relaxed);

@@ -49,6 +49,9 @@ struct After {
 
 struct alignas(64) Processor : ProcessorHead {
   Processor(SchedulerImpl& owner, unsigned number);
+  ~Processor();
+  Processor(const Processor&) = delete;
+  Processor& operator=(const Processor&) = delete;
 
   SchedulerImpl& scheduler;
   const unsigned index;
@@ -71,9 +74,10 @@ struct alignas(64) Processor : ProcessorHead {
   std::uint64_t longest_row = 0;         // of late; from its middle on
   std::uint32_t fresh_run = 0;           // goroutines started in a row
 
-  std::atomic<std::uint32_t> tick{0};  // scheduling decisions so far; any thread reads
-  std::uint32_t operations_tick = 0;   // when `operations_left` was filled
-  std::uint64_t random = 0;            // state of xorshift64
+  std::atomic<std::uint32_t> tick{0};        // scheduling decisions so far; any thread reads
+  std::uint32_t operations_tick = 0;         // when `operations_left` was filled
+  std::atomic<std::uint32_t> operations{0};  // that did not wait, so far, kOperations at a time
+  std::uint64_t random = 0;                  // state of xorshift64
   // The monitor's: so many decisions in its last period that the time that one takes may be
   // neglected. Reading the time stamp counter costs 20 ns on many virtual machines, more than a
   // switch.
@@ -101,9 +105,11 @@ struct alignas(64) Processor : ProcessorHead {
   // True while the thread is anywhere but in a goroutine's own code: what belongs to it may be in
   // disorder. Written by it alone, and read by a signal handler on it.
   std::atomic<bool> inside{true};
-  std::atomic<bool> overdue{false};   // the goroutine has run for long, and others wait
-  std::atomic<bool> retiring{false};  // a lent one: it gives back what it has, and its thread ends
-  std::atomic<int> thread{0};         // its kernel id; 0: none
+  std::atomic<bool> overdue{false};  // the goroutine has run for long, and others wait
+  // It gives back what it has. Then a lent one's thread ends; another one sits out until this is
+  // false again: see parallelism.hpp.
+  std::atomic<bool> retiring{false};
+  std::atomic<int> thread{0};  // its kernel id; 0: none
   Probe probe;
 
   Injector inbox;  // runnable goroutines that must run here; any thread
@@ -237,9 +243,10 @@ struct SchedulerImpl {
     return chooser != nullptr ? virtual_now : coarse_ns.load(std::memory_order_relaxed);
   }
   std::int64_t now_ns() const { return chooser != nullptr ? virtual_now : base::monotonic_ns(); }
-  bool sleep(Processor& processor);   // true: called by wake_idle()
-  void retire(Processor& processor);  // a lent one: nothing is left in it
-  void go_unshared();
+  bool sleep(Processor& processor);    // true: called by wake_idle()
+  void retire(Processor& processor);   // nothing is left in it
+  bool sit_out(Processor& processor);  // false: the run is finished, or its loan is over
+  void go_unshared(Processor& processor);
   bool finish_if_done();
   void look_for_deadlock();
   // After something has become runnable that the caller will not run at once.
@@ -261,7 +268,8 @@ struct SchedulerImpl {
   const std::unique_ptr<Tracer> tracer;  // nullptr: nothing is traced
   const std::uint8_t marks;              // that each task has
 
-  // More than one processor runs. Changed only on the first one's thread, where there is but one.
+  // More than one processor runs. Made false by the only one that is left, at a moment of its own;
+  // made true before another one begins: see monitor.cpp.
   std::atomic<bool> shared;
   std::atomic<bool> unshare{false};  // the monitor wishes that it be so again
   std::atomic<std::int64_t> coarse_ns{0};
@@ -288,6 +296,7 @@ struct SchedulerImpl {
   std::map<std::size_t, std::unique_ptr<StackPool>> other_stacks BULKHEAD_GUARDED_BY(fibers_lock);
   std::atomic<std::uint64_t> colours{0};
   std::atomic<unsigned> migrations{0};
+  std::atomic<bool> pins{false};  // some goroutine is pinned to its processor
 
   Lock tasks_lock;
   std::vector<Task*> slabs BULKHEAD_GUARDED_BY(tasks_lock);

@@ -78,16 +78,20 @@ class ReadyQueue {
 
  private:
   static constexpr std::uint32_t kAhead = 4;
+  static constexpr std::uintptr_t kTopBytes = 320;
 
   // Owner. Of many, some have waited for long and have grown cold: of those that come soon the
-  // record is fetched, and then the top of the stack. (Records stay mapped, whoever takes them.)
+  // record is fetched, and then the top of the stack, with the frames that a park leaves there.
+  // (Records stay mapped, whoever takes them.)
   void warm(std::uint32_t head) const {
     if (tail_.load(std::memory_order_relaxed) - head < 2 * kAhead) [[likely]]
       return;
     __builtin_prefetch(
         slots_[(head + 2 * kAhead - 1) % kQueueSlots].load(std::memory_order_relaxed));
     const Task* const soon = slots_[(head + kAhead) % kQueueSlots].load(std::memory_order_relaxed);
-    __builtin_prefetch(soon->fiber.load(std::memory_order_relaxed));
+    const auto top = reinterpret_cast<std::uintptr_t>(soon->fiber.load(std::memory_order_relaxed));
+    for (std::uintptr_t line = top - kTopBytes; line <= top + 64; line += 64)
+      __builtin_prefetch(reinterpret_cast<const void*>(line));
   }
 
   alignas(64) std::atomic<std::uint32_t> head_{0};

@@ -50,6 +50,7 @@ class StackPool {
   struct Slab {
     std::byte* low = nullptr;
     std::uint64_t cold = 0;  // a bit for each that was given back with its pages
+    bool guarded = false;    // all of its stacks
     std::array<StackGuard, kStacksPerSlab> guards{};
   };
 

@@ -144,6 +144,7 @@ void SchedulerImpl::make_particular(Task& task, GoOptions&& told, base::SourceSi
   more.stack_bytes = told.stack_bytes > options.stack_bytes ? told.stack_bytes : 0;
   more.processor = processor < options.processors ? processor : 0;
   more.pinned = told.pin && options.processors > 1;
+  if (more.pinned) pins.store(true, std::memory_order_relaxed);
   if (more.pinned) task.marks |= Task::kPlaced;
   task.origin.store(&more, std::memory_order_relaxed);
   task.is_particular.store(true, std::memory_order_relaxed);

@@ -26,6 +26,8 @@ bool Timers::disarm(TimerNode& node) {
 }
 
 bool Timers::fire(std::int64_t now_ns) {
+  // acquire pairs with the release below.
+  if (firing_.exchange(true, std::memory_order_acquire)) return false;
   LockGuard guard(lock_);
   bool fired = false;
   std::array<TimerNode*, kBatch> due;  // nodes lie on stacks that have grown cold
@@ -40,6 +42,7 @@ bool Timers::fire(std::int64_t now_ns) {
     fired = fired || count > 0;
   } while (count == kBatch);
   publish();
+  firing_.store(false, std::memory_order_release);
   return fired;
 }
 

@@ -48,6 +48,7 @@ class Timers {
   void remove(std::size_t at) BULKHEAD_REQUIRES(lock_);
   void publish() BULKHEAD_REQUIRES(lock_);
 
+  std::atomic<bool> firing_{false};  // by one processor at a time: the others have better to do
   Lock lock_;
   std::vector<Entry> heap_ BULKHEAD_GUARDED_BY(lock_);
   std::uint64_t armed_ BULKHEAD_GUARDED_BY(lock_) = 0;  // ever

@@ -1,13 +1,17 @@
 // A Lock that costs no atomic instruction while only one thread takes it: the thread of a
-// scheduler's only processor. For channels, whose two locked instructions an item would be most of
-// their cost.
+// scheduler's only processor, or of the only one that runs just now. For channels, whose two locked
+// instructions an item would be most of their cost.
 //
-// The first such thread to take it owns it: it says "inside" and then looks whether it still is the
-// owner. Whoever else wants the lock first takes the ownership away, for good: says so, makes each
-// running thread pass a full fence (membarrier, 1 to 20 µs), then waits until the owner is not
-// inside. Of the two stores and loads one sees the other, as in Dekker's algorithm; the fence that
-// the owner would need is paid by the other. (Asymmetric fences: folly's, after Dice et al.,
-// "Quickly reacquirable locks", 2003.)
+// A lock belongs to the scheduler whose processor takes it first. While one processor of it runs
+// alone, that takes the lock by saying that it is in a section, and then looking whether the lock
+// is its scheduler's and it is alone. While several run they use a Lock. Who changes what that
+// processor looks at makes each running thread pass a full fence (membarrier, 1 to 20 µs), and then
+// waits until the processor is in no section: of the two stores and loads one sees the other, as in
+// Dekker's algorithm; the fence that the owner would need is paid by the other. (Asymmetric fences:
+// folly's, after Dice et al., "Quickly reacquirable locks", 2003.) There are two changes:
+// - Another processor is about to run: once for all locks; see Monitor::share().
+// - A stranger, a plain thread or another scheduler's, wants the lock: from then on it is nobody's,
+//   for good.
 //
 // unlock() touches no memory of the lock after its last store, as with Lock.
 #pragma once
@@ -19,8 +23,13 @@
 
 namespace bulkhead::sched {
 
-// Where the kernel has no membarrier, or TSan watches, nobody ever owns one.
+// Where the kernel has no membarrier, or TSan watches, no lock is ever taken the cheap way.
 bool can_bias();
+// Each running thread of the process passes a full fence. Only where can_bias().
+void barrier_everywhere();
+// Each processor, as long as it exists and before its `bias` is set.
+void add_processor(const ProcessorHead& processor);
+void remove_processor(const ProcessorHead& processor);
 
 class BULKHEAD_CAPABILITY("lock") BiasedLock {
  public:
@@ -29,42 +38,43 @@ class BULKHEAD_CAPABILITY("lock") BiasedLock {
   BiasedLock& operator=(const BiasedLock&) = delete;
 
   void lock() BULKHEAD_ACQUIRE() BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
-    const ProcessorHead* const processor = this_processor();
-    if (processor != nullptr && owner_.load(std::memory_order_relaxed) == processor) {
-      inside_.store(true, std::memory_order_relaxed);
+    ProcessorHead* const processor = this_processor();
+    if (processor != nullptr) {
+      add_to_sections(*processor, 1);
       // The compiler must not turn them round; the processor may: see above.
       std::atomic_signal_fence(std::memory_order_seq_cst);
-      if (owner_.load(std::memory_order_relaxed) == processor) [[likely]]
+      if (owner_.load(std::memory_order_relaxed) == processor->bias.load(std::memory_order_relaxed))
+          [[likely]]
         return;
-      inside_.store(false, std::memory_order_release);
+      add_to_sections(*processor, -1u);
     }
-    if (owner_.load(std::memory_order_acquire) == &kNobody) {  // pairs with disown()
+    const std::uintptr_t owner = owner_.load(std::memory_order_acquire);  // pairs with disown()
+    if (owner == kNobody || (processor != nullptr && owner == processor->home))
       lock_.lock();
-      lock_held_ = true;
-    } else {
+    else
       lock_slow(processor);
-    }
   }
   void unlock() BULKHEAD_RELEASE() BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
-    // Only whoever holds it the shared way sees true here.
-    if (lock_held_) {
-      lock_held_ = false;
+    if (lock_.held())  // and so by us
       lock_.unlock();
-    } else {
-      inside_.store(false, std::memory_order_release);  // pairs with the acquire in disown()
-    }
+    else
+      add_to_sections(*this_processor(), -1u);
   }
 
  private:
+  static constexpr std::uintptr_t kNew = 0;
+  static constexpr std::uintptr_t kLeaving = 1;  // a bit: it is being taken away from its owner
+  static constexpr std::uintptr_t kNobody = 2;
+
+  static void add_to_sections(ProcessorHead& processor, std::uint32_t count) {
+    // release pairs with the acquire in disown() and in Monitor::share().
+    processor.sections.store(processor.sections.load(std::memory_order_relaxed) + count,
+                             std::memory_order_release);
+  }
   void lock_slow(const ProcessorHead* processor);
-  void disown();
+  void disown(std::uintptr_t owner);
 
-  static inline const ProcessorHead kNobody{}, kLeaving{};
-
-  // nullptr: not yet; &kLeaving: it is being taken away; &kNobody: for good.
-  std::atomic<const ProcessorHead*> owner_{nullptr};
-  std::atomic<bool> inside_{false};  // its owner holds the lock
-  bool lock_held_ = false;           // guarded by whichever way the lock is held
+  std::atomic<std::uintptr_t> owner_{kNew};  // or a ProcessorHead::home
   Lock lock_;
 };
 

@@ -30,6 +30,8 @@ class BULKHEAD_CAPABILITY("lock") Lock {
     // release pairs with the acquire in lock() and lock_slow().
     held_.store(false, std::memory_order_release);
   }
+  // For whoever knows that no other thread can take it or give it up just now.
+  bool held() const { return held_.load(std::memory_order_relaxed); }
 
  private:
   void lock_slow();

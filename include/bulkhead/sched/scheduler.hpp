@@ -122,6 +122,15 @@ struct Hog {
 };
 std::string describe(const Hog& hog, const std::function<std::string(Tag)>& name_of);
 
+// When one processor runs alone, though there are more.
+enum class OneAlone : std::uint8_t {
+  kNever,
+  // Goroutines that hand over all the time, as long as that is faster: it is tried, see
+  // worker/sched/parallelism.hpp.
+  kWhileFaster,
+  kByTurns,  // for tests: all the time it begins and ends
+};
+
 struct Options {
   unsigned processors = 1;
   std::size_t stack_bytes = 256 * 1024;  // rounded up to pages; multiplied under sanitizers
@@ -144,6 +153,8 @@ struct Options {
   // processor; each operation of a primitive, yield() and checkpoint() a scheduling point; and time
   // that passes, all at once until the next deadline, only while nobody can run (see now()).
   Chooser* chooser = nullptr;
+  // With kWhileFaster: where a goroutine is pinned, all run.
+  OneAlone one_alone = OneAlone::kWhileFaster;
   // For tests, at the price of speed: whoever has waited or yielded goes on on another processor,
   // if there is one, unless it is pinned. So what is kept over a switch and must not be shows: the
   // address of a thread-local variable, errno, who has which stack.

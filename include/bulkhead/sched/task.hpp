@@ -104,7 +104,13 @@ struct ProcessorHead {
 
   Task* current = nullptr;
   std::uint32_t operations_left = kOperations;
-  bool alone = false;  // its scheduler has no other; fixed after construction
+  // For BiasedLock. Written by its own thread, but for `bias`, which others take away.
+  std::atomic<std::uint32_t> sections{0};  // of biased locks, begun and not ended
+  static constexpr std::uintptr_t kNoBias = 3;
+  std::atomic<std::uintptr_t> bias{kNoBias};  // `home`, while no other processor of it runs
+  std::uintptr_t home = 0;                    // stands for its scheduler; fixed, and even
+
+  bool alone() const { return bias.load(std::memory_order_relaxed) != kNoBias; }
 };
 
 // What the calling OS thread is to the scheduler. A goroutine goes on on another thread after a

@@ -1,6 +1,6 @@
-// Tests that must hold wherever a primitive is used: in goroutines on 1, 2 and 4 processors, in
-// some that migrate whenever they go on, and in plain threads, one for each go(), as in the
-// `threads` model.
+// Tests that must hold wherever a primitive is used: in goroutines on 1, 2 and 4 processors, on two
+// of which one runs alone by turns, in some that migrate whenever they go on, and in plain threads,
+// one for each go(), as in the `threads` model.
 #pragma once
 
 #include <atomic>
@@ -51,7 +51,7 @@ class PlainThreads : public ThreadHost {
   std::atomic<int> blocked_{0};  // how often one has begun to wait
 };
 
-// The parameter: so many processors, kMigrating, or 0 for plain threads.
+// The parameter: so many processors, kByTurns, kMigrating, or 0 for plain threads.
 inline constexpr unsigned kThreads = 0;
 
 class EverywhereTest : public SchedTest, public testing::WithParamInterface<unsigned> {
@@ -97,11 +97,12 @@ class EverywhereTest : public SchedTest, public testing::WithParamInterface<unsi
 
 inline std::string place_name(const testing::TestParamInfo<unsigned>& info) {
   if (info.param == kThreads) return "threads";
+  if (info.param == kByTurns) return "turns";
   return info.param == kMigrating ? "migrating" : "P" + std::to_string(info.param);
 }
 
-#define BULKHEAD_EVERYWHERE(Suite)                                                               \
-  INSTANTIATE_TEST_SUITE_P(Everywhere, Suite, testing::Values(1u, 2u, 4u, kMigrating, kThreads), \
-                           place_name)
+#define BULKHEAD_EVERYWHERE(Suite) \
+  INSTANTIATE_TEST_SUITE_P(        \
+      Everywhere, Suite, testing::Values(1u, 2u, 4u, kByTurns, kMigrating, kThreads), place_name)
 
 }  // namespace bulkhead::sched

@@ -21,11 +21,14 @@ inline constexpr bool kSanitized = sanitizer::kStackFactor > 1;
 
 // In place of a number of processors: two, between which goroutines migrate whenever they go on.
 inline constexpr unsigned kMigrating = ~0u;
+// Likewise: two, of which one runs alone by turns.
+inline constexpr unsigned kByTurns = ~1u;
 
 inline Options options_of(unsigned processors) {
   Options options;
   options.migrate = processors == kMigrating;
-  options.processors = options.migrate ? 2 : processors;
+  if (processors == kByTurns) options.one_alone = OneAlone::kByTurns;
+  options.processors = processors >= kByTurns ? 2 : processors;
   return options;
 }
 
