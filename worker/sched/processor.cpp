@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <bulkhead/base/check.hpp>
-#include <bulkhead/sched/biased_lock.hpp>
 #include <cerrno>
 #include <cstring>
 #include <optional>
@@ -95,20 +94,6 @@ void fiber_entry(void* argument) noexcept {
   run_after(processor);
   processor.scheduler.run_goroutines(fiber);
 }
-
-Processor::Processor(SchedulerImpl& owner, unsigned number)
-    : scheduler(owner), index(number), random(0x9e3779b97f4a7c15ull * (number + 1)) {
-  home = reinterpret_cast<std::uintptr_t>(&owner);
-  add_processor(*this);
-  if (owner.chooser != nullptr) {
-    operations_left = 1;
-    random ^= owner.chooser->seed() * 0xbf58476d1ce4e5b9ull;
-    if (random == 0) random = 1;
-  }
-  seen.resize(2 * std::size_t{owner.options.processors});
-}
-
-Processor::~Processor() { remove_processor(*this); }
 
 [[gnu::always_inline]] inline void SchedulerImpl::begin_slice(Processor& processor, Task& task) {
   if (task.traced()) [[unlikely]]

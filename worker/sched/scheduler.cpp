@@ -1,6 +1,7 @@
 #include <pthread.h>
 
 #include <bulkhead/base/check.hpp>
+#include <bulkhead/sched/biased_lock.hpp>
 #include <bulkhead/sched/scheduler.hpp>
 #include <optional>
 #include <string>
@@ -45,6 +46,20 @@ void arm_sleep(Processor&, void* object) {
 }
 
 }  // namespace
+
+Processor::Processor(SchedulerImpl& owner, unsigned number)
+    : scheduler(owner), index(number), random(0x9e3779b97f4a7c15ull * (number + 1)) {
+  home = reinterpret_cast<std::uintptr_t>(&owner);
+  add_processor(*this);
+  if (owner.chooser != nullptr) {
+    operations_left = 1;
+    random ^= owner.chooser->seed() * 0xbf58476d1ce4e5b9ull;
+    if (random == 0) random = 1;
+  }
+  seen.resize(2 * std::size_t{owner.options.processors});
+}
+
+Processor::~Processor() { remove_processor(*this); }
 
 Scheduler::Scheduler(const Options& options) {
   BULKHEAD_CHECK(options.processors > 0, "a scheduler needs at least one processor");
