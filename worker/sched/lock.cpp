@@ -89,7 +89,8 @@ void remove_processor(const ProcessorHead& processor) {
   std::erase(all_processors().list, &processor);
 }
 
-void BiasedLock::lock_slow(const ProcessorHead* processor) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+ProcessorHead* BiasedLock::lock_slow(const ProcessorHead* processor)
+    BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
   for (;;) {
     std::uintptr_t owner = owner_.load(std::memory_order_acquire);
     if (owner == kNobody) break;
@@ -110,6 +111,7 @@ void BiasedLock::lock_slow(const ProcessorHead* processor) BULKHEAD_NO_THREAD_SA
     }
   }
   lock_.lock();
+  return nullptr;
 }
 
 // Only the one that has set kLeaving.

@@ -1,5 +1,7 @@
 // One select: a quick look at each channel alone, then all of them locked, as in Go's selectgo
 // (runtime/select.go).
+#include <algorithm>
+#include <array>
 #include <bulkhead/base/check.hpp>
 #include <bulkhead/base/opaque.hpp>
 #include <bulkhead/base/split_mix.hpp>
@@ -11,6 +13,8 @@
 
 namespace bulkhead::sched {
 namespace {
+
+constexpr std::size_t kFew = 8;
 
 // For the order in which the cases are looked at.
 BULKHEAD_OPAQUE std::uint32_t random_number() {
@@ -26,14 +30,17 @@ BULKHEAD_OPAQUE std::uint32_t random_number() {
   return static_cast<std::uint32_t>(next_random(of_thread) >> 32);
 }
 
-// A number below `left` is the whole part of a random fraction times `left`, and what remains is a
-// random fraction again, though a shorter one: good for eight cases, 8! orders of 2^32.
-void shuffle(SelectCase** cases, std::size_t count) {
+// `cases` into `shuffled`, which may be the same. A number up to `i` is the whole part of a random
+// fraction times i + 1, and what remains is a random fraction again, though a shorter one: good for
+// eight cases, 8! orders of 2^32.
+void shuffle(SelectCase* const* cases, std::size_t count, SelectCase** shuffled) {
   std::uint64_t fraction = 0;
-  for (std::size_t left = count; left > 1; --left) {
-    if ((count - left) % 8 == 0) fraction = random_number();
-    const std::uint64_t scaled = fraction * left;
-    std::swap(cases[left - 1], cases[scaled >> 32]);
+  for (std::size_t i = 0; i < count; ++i) {
+    if (i % 8 == 0) fraction = random_number();
+    const std::uint64_t scaled = fraction * (i + 1);
+    SelectCase* const one = cases[i];
+    shuffled[i] = shuffled[scaled >> 32];
+    shuffled[scaled >> 32] = one;
     fraction = scaled & 0xffffffff;
   }
 }
@@ -82,7 +89,8 @@ void release(void* object) {
   unlock_all(parking.cases, parking.count);
 }
 
-SelectCase* attempt_each(SelectCase** cases, std::size_t count) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+SelectCase* attempt_each(SelectCase* const* cases,
+                         std::size_t count) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
   for (std::size_t i = 0; i < count; ++i) {
     cases[i]->lock()->lock();
     if (cases[i]->attempt()) return cases[i];
@@ -115,9 +123,13 @@ void Deadline::enqueue(Selection& selection) {
 
 SelectCase& select_one(SelectCase** cases, std::size_t count, SelectCase* otherwise,
                        Deadline* deadline) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
-  shuffle(cases, count);
+  // Shuffled apart, if there are few: their own order is the same each time, so what sorts them
+  // takes the same branches each time.
+  std::array<SelectCase*, kFew> few{};
+  SelectCase** const shuffled = count <= kFew ? few.data() : cases;
+  shuffle(cases, count, shuffled);
   count_operation();
-  if (SelectCase* const ready = attempt_each(cases, count)) return *ready;
+  if (SelectCase* const ready = attempt_each(shuffled, count)) return *ready;
 
   // A value may have gone from a channel not yet looked at to one looked at already: so once more,
   // with all of them held. In order of address, so that two selects do not wait for one another.
@@ -125,9 +137,10 @@ SelectCase& select_one(SelectCase** cases, std::size_t count, SelectCase* otherw
   sort(cases, count);
   lock_all(cases, count);
   for (std::size_t i = 0; i < count; ++i) {
-    if (!cases[i]->attempt()) continue;
-    unlock_all(cases, count, cases[i]->lock());
-    return *cases[i];
+    SelectCase& one = *shuffled[i];
+    if (one.lock()->untouched() || !one.attempt()) continue;
+    unlock_all(cases, count, one.lock());
+    return one;
   }
   if (otherwise != nullptr || (deadline != nullptr && deadline->at() <= now())) {
     unlock_all(cases, count);

@@ -37,7 +37,8 @@ class BULKHEAD_CAPABILITY("lock") BiasedLock {
   BiasedLock(const BiasedLock&) = delete;
   BiasedLock& operator=(const BiasedLock&) = delete;
 
-  void lock() BULKHEAD_ACQUIRE() BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+  // Answers how the caller holds it: the processor in whose section, nullptr as a Lock.
+  ProcessorHead* lock() BULKHEAD_ACQUIRE() BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
     ProcessorHead* const processor = this_processor();
     if (processor != nullptr) {
       add_to_sections(*processor, 1);
@@ -45,21 +46,27 @@ class BULKHEAD_CAPABILITY("lock") BiasedLock {
       std::atomic_signal_fence(std::memory_order_seq_cst);
       if (owner_.load(std::memory_order_relaxed) == processor->bias.load(std::memory_order_relaxed))
           [[likely]]
-        return;
+        return processor;
       add_to_sections(*processor, -1u);
     }
     const std::uintptr_t owner = owner_.load(std::memory_order_acquire);  // pairs with disown()
-    if (owner == kNobody || (processor != nullptr && owner == processor->home))
-      lock_.lock();
-    else
-      lock_slow(processor);
+    if (owner != kNobody && (processor == nullptr || owner != processor->home))
+      return lock_slow(processor);
+    lock_.lock();
+    return nullptr;
   }
-  void unlock() BULKHEAD_RELEASE() BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
-    if (lock_.held())  // and so by us
+  void unlock() BULKHEAD_RELEASE() { unlock(held_how()); }
+  void unlock(ProcessorHead* how) BULKHEAD_RELEASE() BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+    if (how != nullptr)
+      add_to_sections(*how, -1u);
+    else
       lock_.unlock();
-    else
-      add_to_sections(*this_processor(), -1u);
   }
+  // For the one that holds it.
+  ProcessorHead* held_how() const { return lock_.held() ? nullptr : this_processor(); }
+  // Likewise. True: nobody else has held it since this thread last did, if that has not switched in
+  // between.
+  bool untouched() const { return !lock_.held(); }
 
  private:
   static constexpr std::uintptr_t kNew = 0;
@@ -71,7 +78,7 @@ class BULKHEAD_CAPABILITY("lock") BiasedLock {
     processor.sections.store(processor.sections.load(std::memory_order_relaxed) + count,
                              std::memory_order_release);
   }
-  void lock_slow(const ProcessorHead* processor);
+  ProcessorHead* lock_slow(const ProcessorHead* processor);
   void disown(std::uintptr_t owner);
 
   std::atomic<std::uintptr_t> owner_{kNew};  // or a ProcessorHead::home

@@ -49,8 +49,8 @@ class alignas(64) Channel {
   void send(T value, base::SourceSite site = base::SourceSite::current())
       BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
     interleave();
-    lock_.lock();
-    if (offer(value)) return count_operation();
+    ProcessorHead* const how = lock_.lock();
+    if (offer(value, how)) return count_operation(how);
     Sender sender(value);
     senders_.push_back(sender);
     sender.park(lock_, {ParkReason::kSend, this, site});
@@ -61,14 +61,14 @@ class alignas(64) Channel {
   std::optional<T> receive(base::SourceSite site = base::SourceSite::current())
       BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
     interleave();
-    lock_.lock();
+    ProcessorHead* const how = lock_.lock();
     std::optional<T> result;
-    if (take(result)) {
-      count_operation();
+    if (take(result, how)) {
+      count_operation(how);
       return result;
     }
     if (closed_) {
-      lock_.unlock();
+      lock_.unlock(how);
       return result;
     }
     Receiver receiver(result);
@@ -80,10 +80,10 @@ class alignas(64) Channel {
   // Never blocks. `value` is moved from only when the answer is true.
   bool try_send(T&& value) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
     interleave();
-    lock_.lock();
-    const bool sent = offer(value);
-    if (!sent) lock_.unlock();
-    count_operation();
+    ProcessorHead* const how = lock_.lock();
+    const bool sent = offer(value, how);
+    if (!sent) lock_.unlock(how);
+    count_operation(how);
     return sent;
   }
   bool try_send(const T& value) requires std::copy_constructible<T> { return try_send(T(value)); }
@@ -91,10 +91,10 @@ class alignas(64) Channel {
   // Never blocks. Empty: nothing to take now; closed() and empty: nothing ever again.
   std::optional<T> try_receive() BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
     interleave();
-    lock_.lock();
+    ProcessorHead* const how = lock_.lock();
     std::optional<T> result;
-    if (!take(result)) lock_.unlock();
-    count_operation();
+    if (!take(result, how)) lock_.unlock(how);
+    count_operation(how);
     return result;
   }
 
@@ -139,30 +139,49 @@ class alignas(64) Channel {
     std::optional<T>& result;
   };
 
-  // Hands `value` over and releases the lock, or answers false with the lock still held.
-  bool offer(T& value) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+  // Hands `value` over and releases the lock, held so, or answers false with the lock still held.
+  bool offer(T& value, ProcessorHead* how) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
     BULKHEAD_CHECK(!closed_, "a value is sent on a closed channel");
-    if (Waiter* waiter = receivers_.pop_front()) {
-      static_cast<Receiver*>(waiter)->result.emplace(std::move(value));
-      lock_.unlock();
-      waiter->wake();
-      return true;
-    }
+    if (!receivers_.empty() && hand_over(value, how)) return true;
     if (buffer_.size() >= capacity_) return false;
     buffer_.push_back(std::move(value));
-    lock_.unlock();
+    lock_.unlock(how);
     return true;
   }
 
-  // Takes the oldest value and releases the lock, or answers false with the lock still held.
-  bool take(std::optional<T>& result) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
-    if (!buffer_.empty()) {
-      result.emplace(std::move(buffer_.front()));
-      buffer_.pop_front();
-    }
+  // Likewise, to a receiver that waits. Apart, so that the way through the buffer stays short.
+  [[gnu::noinline]] bool hand_over(T& value,
+                                   ProcessorHead* how) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+    Waiter* const waiter = receivers_.pop_front();
+    if (waiter == nullptr) return false;
+    static_cast<Receiver*>(waiter)->result.emplace(std::move(value));
+    lock_.unlock(how);
+    waiter->wake();
+    return true;
+  }
+
+  // Takes the oldest value and releases the lock, held so, or answers false with the lock still
+  // held.
+  bool take(std::optional<T>& result, ProcessorHead* how) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+    if (!senders_.empty()) return take_from_sender(result, how);
+    if (buffer_.empty()) return false;
+    take_from_buffer(result);
+    lock_.unlock(how);
+    return true;
+  }
+
+  void take_from_buffer(std::optional<T>& result) {
+    result.emplace(std::move(buffer_.front()));
+    buffer_.pop_front();
+  }
+
+  // Likewise, as long as a sender waits. With a buffer its value is the youngest: it goes to the
+  // back of the queue.
+  [[gnu::noinline]] bool take_from_sender(std::optional<T>& result,
+                                          ProcessorHead* how) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+    if (!buffer_.empty()) take_from_buffer(result);
     Sender* const sender = static_cast<Sender*>(senders_.pop_front());
     if (sender != nullptr) {
-      // With a buffer the sender's value is the youngest: it goes to the back of the queue.
       if (result.has_value())
         buffer_.push_back(std::move(sender->value));
       else
@@ -170,7 +189,7 @@ class alignas(64) Channel {
       sender->taken = true;
     }
     if (!result.has_value()) return false;
-    lock_.unlock();
+    lock_.unlock(how);
     if (sender != nullptr) sender->wake();
     return true;
   }

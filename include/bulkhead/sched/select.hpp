@@ -53,7 +53,7 @@ class ReceiveCase final : public SelectCase {
         handler_(std::move(handler)) {}
 
   bool attempt() override BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
-    if (channel_->take(result_)) return true;
+    if (channel_->take(result_, lock()->held_how())) return true;
     if (!channel_->closed_) return false;
     channel_->lock_.unlock();
     return true;
@@ -83,7 +83,7 @@ class SendCase final : public SelectCase {
         value_(std::move(value)),
         handler_(std::move(handler)) {}
 
-  bool attempt() override { return channel_->offer(value_); }
+  bool attempt() override { return channel_->offer(value_, lock()->held_how()); }
   void enqueue(Selection& selection) override {
     channel_->senders_.push_back(sender_.emplace(selection, value_));
   }

@@ -166,9 +166,10 @@ inline void interleave() {
     interleave_slow();
 }
 
-// After an operation that has not waited; with no lock held.
-inline void count_operation() {
-  ProcessorHead* const processor = this_processor();
+// After an operation that has not waited; with no lock held. `processor`: the caller's, if he
+// knows.
+inline void count_operation(ProcessorHead* processor = nullptr) {
+  if (processor == nullptr) processor = this_processor();
   if (processor != nullptr && --processor->operations_left == 0) [[unlikely]]
     end_slice();
 }
