@@ -1,6 +1,7 @@
 // exactly-once OPERATIONS SPAWNS PROCESSORS SEED: that many channel operations, then that many
 // goroutines, in rounds of random shape, and whether each value and each goroutine came exactly
-// once. Ends with 1 at the first round that does not add up.
+// once: one half on all processors at all times, the other while one of them is alone by turns.
+// Ends with 1 at the first round that does not add up.
 #include <fmt/format.h>
 
 #include <atomic>
@@ -165,9 +166,12 @@ int main(int argc, char** argv) {
     fmt::print(stderr, "usage: {} OPERATIONS SPAWNS PROCESSORS SEED\n", argv[0]);
     return 2;
   }
-  bool right = false;
-  sched::Scheduler scheduler({.processors = static_cast<unsigned>(number(3))});
-  scheduler.run([&] { right = run(number(1), number(2), number(4)); });
+  bool right = true;
+  for (const sched::OneAlone one_alone : {sched::OneAlone::kNever, sched::OneAlone::kByTurns}) {
+    sched::Scheduler scheduler(
+        {.processors = static_cast<unsigned>(number(3)), .one_alone = one_alone});
+    scheduler.run([&] { right = right && run(number(1) / 2, number(2) / 2, number(4)); });
+  }
   fmt::print("seed {}, {} processors: {}\n", number(4), number(3),
              right ? "each exactly once" : "WRONG");
   return right ? 0 : 1;

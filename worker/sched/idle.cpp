@@ -225,6 +225,7 @@ bool SchedulerImpl::sleep(Processor& processor) {
     virtual_now = std::max(virtual_now, timers.earliest());
     return false;
   }
+  if (processor.returns_tasks.load(std::memory_order_relaxed)) return_tasks(processor);
   std::int64_t deadline = Timers::kNever;
   bool last = false;
   bool polls = false;
@@ -257,7 +258,8 @@ bool SchedulerImpl::sleep(Processor& processor) {
   full_fence();  // rule 1
   if (last && !finish_if_done()) look_for_deadlock();
   const bool woken_here = processor.next.load(std::memory_order_relaxed) != nullptr;
-  const bool stops = finished.load(std::memory_order_acquire) || is_retiring(processor);
+  const bool stops = finished.load(std::memory_order_acquire) || is_retiring(processor) ||
+                     processor.returns_tasks.load(std::memory_order_relaxed);
   // Whoever begins to wait for a descriptor looks likewise whether anybody watches.
   const bool unwatched = poller.waiting() && !watched.load(std::memory_order_relaxed);
   if (!woken_here && !any_work_for(processor) && !stops && !unwatched) {
@@ -376,6 +378,7 @@ bool SchedulerImpl::sit_out(Processor& processor) {
     for (;;) {
       processor.wake.store(0, std::memory_order_relaxed);
       full_fence();  // whoever calls says first why
+      if (processor.returns_tasks.load(std::memory_order_relaxed)) return_tasks(processor);
       if (!is_retiring(processor) || finished.load(std::memory_order_acquire)) break;
       futex_wait(processor.wake, Timers::kNever);
     }

@@ -92,7 +92,8 @@ struct alignas(64) Processor : ProcessorHead {
 
   Task* free_tasks = nullptr;
   std::uint32_t free_count = 0;
-  Task* slab_next = nullptr;  // not yet used ones of the last slab
+  std::atomic<bool> returns_tasks{false};  // the monitor's wish
+  Task* slab_next = nullptr;               // not yet used ones of the last slab
   Task* slab_end = nullptr;
   std::uint64_t id_next = 0;  // ids taken from the scheduler in blocks
   std::uint64_t id_end = 0;
@@ -211,6 +212,9 @@ struct SchedulerImpl {
   Task* take_slab() BULKHEAD_REQUIRES(tasks_lock);
   Task& new_task(Processor* processor);
   void free_task(Processor& processor, Task& task);
+  void give_away(Processor& processor, std::uint32_t kept) BULKHEAD_REQUIRES(tasks_lock);
+  void call_in_tasks();
+  void return_tasks(Processor& processor);
   void refill(Processor& processor);
   // All, or those that wait for the one reason.
   std::vector<TaskInfo> tasks(ParkReason only = ParkReason::kNone);

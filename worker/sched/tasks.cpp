@@ -19,7 +19,7 @@ constexpr std::size_t kSlabTasks = 512;
 constexpr std::uint32_t kTaskCache = 256;  // of a processor; half of it goes to the others
 constexpr std::uint64_t kIdBlock = 256;
 constexpr std::size_t kSlabBytes = kSlabTasks * sizeof(Task);
-constexpr std::size_t kTrimmedTasks = 16 * kSlabTasks;  // fewer are not worth the walk
+constexpr std::size_t kTrimmedTasks = 4 * kSlabTasks;  // fewer are not worth the walk
 }  // namespace
 
 Task& SchedulerImpl::new_task(Processor* processor) {
@@ -117,7 +117,29 @@ void SchedulerImpl::trim_tasks() {
   least_spare_tasks = spare_tasks;
 }
 
+// One record in a processor's cache keeps its slab: they come back, too, when they sleep next or
+// come to a decision.
+void SchedulerImpl::call_in_tasks() {
+  {
+    LockGuard guard(tasks_lock);
+    if (spare_tasks < kTrimmedTasks) return;
+  }
+  for (const auto& processor : processors) {
+    if (processor->thread.load(std::memory_order_acquire) == 0) continue;
+    processor->returns_tasks.store(true, std::memory_order_relaxed);
+    full_fence();  // idle.cpp, rule 1
+    if (processor->asleep.load(std::memory_order_acquire)) wake_processor(*processor);
+  }
+}
+
+void SchedulerImpl::return_tasks(Processor& processor) {
+  processor.returns_tasks.store(false, std::memory_order_relaxed);
+  LockGuard guard(tasks_lock);
+  give_away(processor, 0);
+}
+
 void SchedulerImpl::trim() {
+  call_in_tasks();
   trim_fibers();
   trim_tasks();
 }
@@ -168,7 +190,11 @@ void SchedulerImpl::free_task(Processor& processor, Task& task) {
   task.next = std::exchange(processor.free_tasks, &task);
   if (++processor.free_count <= kTaskCache) return;
   LockGuard guard(tasks_lock);
-  while (processor.free_count > kTaskCache / 2) {
+  give_away(processor, kTaskCache / 2);
+}
+
+void SchedulerImpl::give_away(Processor& processor, std::uint32_t kept) {
+  while (processor.free_count > kept) {
     Task* const moved = std::exchange(processor.free_tasks, processor.free_tasks->next);
     --processor.free_count;
     moved->next = std::exchange(free_tasks, moved);

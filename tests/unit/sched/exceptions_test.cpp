@@ -83,7 +83,7 @@ TEST_F(ExceptionsDeathTest, AnExceptionThatLeavesAGoroutineEndsTheProcess) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Processors, ExceptionsProcessorsTest,
-                         testing::Values(1u, 2u, 4u, kMigrating));
+                         testing::Values(1u, 2u, 4u, kByTurns, kMigrating));
 
 }  // namespace
 }  // namespace bulkhead::sched

@@ -99,14 +99,14 @@ TEST_P(StressTest, SchedulerMayBeDestroyedAsSoonAsRunReturns) {
     Channel<int> channel;
     std::thread thread([&] { channel.send(1); });
     {
-      Scheduler scheduler({.processors = GetParam()});
+      Scheduler scheduler(options_of(GetParam()));
       scheduler.run([&] { EXPECT_EQ(channel.receive(), 1); });
     }
     thread.join();
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Processors, StressTest, testing::Values(1u, 2u, 4u));
+INSTANTIATE_TEST_SUITE_P(Processors, StressTest, testing::Values(1u, 2u, 4u, kByTurns));
 
 }  // namespace
 }  // namespace bulkhead::sched

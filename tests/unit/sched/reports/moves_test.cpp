@@ -89,7 +89,7 @@ TEST_P(MovesTest, NoTwoThatAreAliveShareAStack) {
   EXPECT_EQ(ended, kBursts * count);
 }
 
-INSTANTIATE_TEST_SUITE_P(Processors, MovesTest, testing::Values(1u, 2u, 4u));
+INSTANTIATE_TEST_SUITE_P(Processors, MovesTest, testing::Values(1u, 2u, 4u, kByTurns));
 
 }  // namespace
 }  // namespace bulkhead::sched
