@@ -63,7 +63,7 @@ Task* SchedulerImpl::find_work(Processor& processor) {
       if (called) searching.fetch_sub(1, std::memory_order_seq_cst);
       return nullptr;
     }
-    const bool fired = timers.earliest() != Timers::kNever && timers.fire(now_ns());
+    const bool fired = timers.earliest() != Timers::kNever && fire_timers(processor, true);
     const bool polled = poller.waiting() && poll(processor) > 0;
     if (fired || polled) {
       if (Task* const task = pick_here(processor)) {

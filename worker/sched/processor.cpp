@@ -223,7 +223,7 @@ Task* SchedulerImpl::pick_due(Processor& processor, std::uint32_t tick) {
     const std::uint64_t stamp = due || is_brisk(processor) ? processor.looked : time_stamp();
     if (due || stamp - processor.looked >= kClockPeriod) {
       processor.looked = stamp;
-      timers.fire(base::monotonic_ns());
+      fire_timers(processor, due);
     }
   }
   if (poller.waiting() && (!is_brisk(processor) || tick % kFairness == 0))
@@ -238,6 +238,16 @@ Task* SchedulerImpl::pick_due(Processor& processor, std::uint32_t tick) {
     if (task != nullptr) return task;
   }
   return take_next(processor);
+}
+
+// Not more than its queue has room for, if many are due: the others would go to the injector, and
+// grow cold again until they run. But now and then some, however many wait for the processor.
+bool SchedulerImpl::fire_timers(Processor& processor, bool at_least_some) {
+  constexpr std::uint32_t kMost = kQueueSlots / 2;
+  constexpr std::uint32_t kLeast = kTimerTicks / 2;
+  const std::uint32_t room = kMost - std::min(processor.ready.size(), kMost);
+  const std::uint32_t most = at_least_some ? std::max(room, kLeast) : room;
+  return most > 0 && timers.fire(now_ns(), most);
 }
 
 Task* SchedulerImpl::pick_any(Processor& processor, bool waits) {

@@ -156,6 +156,7 @@ struct SchedulerImpl {
   Task* choose(Processor& processor);
   Task* pick(Processor& processor, bool waits);  // waits: the caller parks
   Task* pick_due(Processor& processor, std::uint32_t tick);
+  bool fire_timers(Processor& processor, bool at_least_some);  // true: some have fired
   Task* pick_any(Processor& processor, bool waits);
   Task* take_next(Processor& processor);
   static bool goes_on(Processor& processor);

@@ -25,25 +25,26 @@ bool Timers::disarm(TimerNode& node) {
   return true;
 }
 
-bool Timers::fire(std::int64_t now_ns) {
+bool Timers::fire(std::int64_t now_ns, std::size_t most) {
   // acquire pairs with the release below.
   if (firing_.exchange(true, std::memory_order_acquire)) return false;
   LockGuard guard(lock_);
-  bool fired = false;
+  std::size_t fired = 0;
   std::array<TimerNode*, kBatch> due;  // nodes lie on stacks that have grown cold
   std::size_t count = 0;
   do {
-    for (count = 0; count < kBatch && !heap_.empty() && heap_.front().deadline <= now_ns; ++count) {
+    const std::size_t limit = std::min(kBatch, most - fired);
+    for (count = 0; count < limit && !heap_.empty() && heap_.front().deadline <= now_ns; ++count) {
       due[count] = heap_.front().node;
       __builtin_prefetch(due[count]);
       remove(0);
     }
     for (std::size_t i = 0; i < count; ++i) due[i]->fire(*due[i]);  // it may be gone afterwards
-    fired = fired || count > 0;
+    fired += count;
   } while (count == kBatch);
   publish();
   firing_.store(false, std::memory_order_release);
-  return fired;
+  return fired > 0;
 }
 
 void Timers::place(std::size_t at, const Entry& entry) {

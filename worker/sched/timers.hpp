@@ -24,9 +24,9 @@ class Timers {
   void arm_for_good(TimerNode& node, std::int64_t deadline_ns) { insert(node, deadline_ns, false); }
   // True: it will not fire. False: it has fired, or was not armed; when this returns, fire() has.
   bool disarm(TimerNode& node);
-  // Fires what is due, in order, under the lock: fire() must not block, nor arm or disarm a timer.
-  // True when something has fired.
-  bool fire(std::int64_t now_ns);
+  // Fires what is due, in order, so many at most, under the lock: TimerNode::fire must not block,
+  // nor arm or disarm a timer. True when something has fired.
+  bool fire(std::int64_t now_ns, std::size_t most = std::numeric_limits<std::size_t>::max());
   // kNever: none. Without the lock: right unless somebody arms at this moment.
   std::int64_t earliest() const { return earliest_.load(std::memory_order_acquire); }
 
