@@ -147,6 +147,7 @@ void Coordinator::worker_exited(HostExited&& exited) {
   wire::CrashSnapshot snapshot = record.page.snapshot();
   snapshot.hung_job = record.hung_job;
   lent_seconds_ += base::to_seconds(base::Duration(snapshot.lent_ns));
+  alone_seconds_ += base::to_seconds(base::Duration(snapshot.alone_ns));
   rescue_results(key, record);
   const base::TimePoint now = base::Clock::now();
   if (groups_) {
@@ -268,6 +269,7 @@ RunOutcome Coordinator::outcome() {
   repetition.set_startup_seconds(base::to_seconds(ready_at_.value_or(end) - started_at_));
   set_usage(workers_usage_, own_usage_before_, repetition);
   repetition.set_lent_seconds(lent_seconds_);
+  repetition.set_alone_seconds(alone_seconds_);
   repetition.set_throughput_per_second(wall > 0 ? static_cast<double>(counts.done) / wall : 0);
   repetition.set_messages(static_cast<double>(messages_));
   repetition.set_bytes(static_cast<double>(bytes_));

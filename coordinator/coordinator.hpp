@@ -180,6 +180,7 @@ class Coordinator {
   Usage workers_usage_;  // summed; its peak is the largest
   Usage own_usage_before_;
   double lent_seconds_ = 0;     // summed over the workers' processors lent
+  double alone_seconds_ = 0;    // summed over the workers
   double service_seconds_ = 0;  // summed over safe jobs
   std::uint64_t messages_ = 0;
   std::uint64_t bytes_ = 0;

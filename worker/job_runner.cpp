@@ -52,6 +52,10 @@ void SlotObserver::on_loan_end(base::Duration lent) {
   page_->lent_ns.fetch_add(lent.count(), std::memory_order_relaxed);
 }
 
+void SlotObserver::on_alone_end(base::Duration alone) {
+  page_->alone_ns.fetch_add(alone.count(), std::memory_order_relaxed);
+}
+
 // Without a slot: what crashes there is blamed by the tag that it carries.
 void SlotObserver::on_helper_start() { prepare_thread_for_crashes(); }
 

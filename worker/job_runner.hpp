@@ -25,6 +25,7 @@ class SlotObserver final : public sched::Observer {
   void on_switch(unsigned processor, sched::Tag tag) override;
   void on_processor_start(unsigned processor) override;
   void on_loan_end(base::Duration lent) override;
+  void on_alone_end(base::Duration alone) override;
   void on_helper_start() override;
 
  private:

@@ -399,6 +399,12 @@ std::string render_text(const v1::RunReport& report, bool color) {
                                         "a scheduling point and others waited",
                                         name, duration(model.lent_seconds().median())));
     }
+    if (model.has_alone_seconds()) {
+      add_paragraph(events, fmt::format("{}: its scheduler ran on one processor alone for {} a "
+                                        "repetition, because its goroutines, which hand over to "
+                                        "one another all the time, got more done so",
+                                        name, duration(model.alone_seconds().median())));
+    }
     if (is_measured(model) && !model.reason().empty()) {
       add_paragraph(events, fmt::format("{}: {}", name, shown(model.reason())));
     }

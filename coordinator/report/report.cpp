@@ -77,6 +77,9 @@ void estimate(v1::ModelReport& model, std::uint64_t seed) {
   const auto lent = [](const v1::Repetition& one) { return one.lent_seconds() > 0; };
   if (std::any_of(model.repetitions().begin(), model.repetitions().end(), lent))
     fill(&v1::Repetition::lent_seconds, *model.mutable_lent_seconds());
+  const auto alone = [](const v1::Repetition& one) { return one.alone_seconds() > 0; };
+  if (std::any_of(model.repetitions().begin(), model.repetitions().end(), alone))
+    fill(&v1::Repetition::alone_seconds, *model.mutable_alone_seconds());
 }
 
 // Percentiles of all repetitions' jobs together, and the estimate of the repetitions' own medians.

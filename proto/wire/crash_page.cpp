@@ -168,6 +168,7 @@ CrashSnapshot CrashPageMapping::snapshot() const {
   seen.exit_job = page.exit_job.load(std::memory_order_acquire);
   seen.overdue_job = page.overdue_job.load(std::memory_order_acquire);
   seen.lent_ns = std::max<std::int64_t>(page.lent_ns.load(std::memory_order_acquire), 0);
+  seen.alone_ns = std::max<std::int64_t>(page.alone_ns.load(std::memory_order_acquire), 0);
 
   // Acquire pairs with the crash handler's release: all other fields were written before.
   if (page.fatal.complete.load(std::memory_order_acquire) == 1) {

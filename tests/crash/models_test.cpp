@@ -101,6 +101,20 @@ TEST_F(ModelsTest, AnAnswerThatDependsOnTheModelIsToldAndEndsWithOne) {
   EXPECT_NE(outcome.out.find("DIFFERS"), std::string::npos) << outcome.out;
 }
 
+TEST_F(ModelsTest, HowLongOneProcessorRanAloneIsTold) {
+  if (kSanitized) GTEST_SKIP() << "a sanitizer makes each operation long";
+  const std::vector<std::string> command{"run",      "napper",   "--worker",  kTestWorker, "--set",
+                                         "bad=talk", "--set",    "count=10",  "--set",     "us=0",
+                                         "--model",  "parallel", "--workers", "2"};
+  std::vector<std::string> json = command;
+  json.insert(json.end(), {"--json", "-"});
+  const Outcome outcome = bulkhead(json);
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_GT(model(report(outcome), "parallel").at("alone_seconds").at("median"), 0);
+  const Outcome shown = bulkhead(command);
+  EXPECT_NE(shown.out.find("ran on one processor alone for"), std::string::npos) << shown.out;
+}
+
 // One segv in four workers: exact where it must be, a median where chance has a part. A worker
 // between two jobs has nothing at risk; jobs of 50 ms make that rare on a busy machine too.
 TEST_F(ModelsTest, ACrashTakesOneWorkerOfFourAndIsBlamedExactly) {

@@ -60,7 +60,7 @@ struct Napper {
     bad.help =
         "no, exit, throw, abort, deep, deep-child, straggler, null, thread, nothing, lies, fork, "
         "loud, chatty, stranger, "
-        "stuck, quit, blocking, count-here, source, reduce";
+        "stuck, quit, blocking, talk, count-here, source, reduce";
     description.parameters.push_back(bad);
     return description;
   }
@@ -89,6 +89,19 @@ struct Napper {
     if (!slept_here.exchange(true)) leave_sign("BULKHEAD_TEST_SLEPT");
     return input;
   }
+  // Hands over all the time, until one processor has run alone.
+  static void talk() {
+    const bulkhead::sched::Scheduler& scheduler = *bulkhead::sched::Scheduler::current();
+    const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+    bulkhead::sched::Channel<int> values;
+    bulkhead::sched::go([&] {
+      while (scheduler.alone_time().count() == 0 && std::chrono::steady_clock::now() < end)
+        for (int i = 0; i < 1000; ++i) values.send(i);
+      values.close();
+    });
+    while (values.receive()) {
+    }
+  }
   static void say(const std::string& line) {
     if (write(2, line.data(), line.size()) < 0) return;  // nobody reads it: no reason to stop
   }
@@ -113,6 +126,7 @@ struct Napper {
     if (bad_ == "stranger") bulkhead::test::be_a_stranger();
     if (bad_ == "quit") raise(SIGQUIT);
     if (bad_ == "blocking") bulkhead::sched::blocking(bulkhead::test::outermost);
+    if (bad_ == "talk") talk();
     if (bad_ == "stuck") {
       bulkhead::sched::Channel<int> nobody_sends;
       nobody_sends.receive();

@@ -145,6 +145,7 @@ Monitor::~Monitor() {
   full_fence();  // see wait()
   wake();
   thread_.join();
+  if (one_alone_) call_all();
   for (Loan& loan : loans_)
     if (loan.processor != nullptr) end(loan);
   scheduler_.monitor = nullptr;
@@ -269,6 +270,7 @@ Parallelism::Period Monitor::measure(std::int64_t now, std::int64_t length) {
 
 void Monitor::leave_one_alone() {
   one_alone_ = true;
+  alone_since_ns_ = base::monotonic_ns();
   for (unsigned i = 1; i < scheduler_.options.processors; ++i) retire(*scheduler_.processors[i]);
 }
 
@@ -281,6 +283,9 @@ void Monitor::call_all() {
     full_fence();  // see sit_out()
     scheduler_.wake_processor(processor);
   }
+  const std::int64_t alone = base::monotonic_ns() - alone_since_ns_;
+  scheduler_.alone_ns.fetch_add(alone, std::memory_order_relaxed);
+  if (scheduler_.observer != nullptr) scheduler_.observer->on_alone_end(base::Duration(alone));
 }
 
 // Before a second processor begins beside one that was alone. That one may be amid a decision, or a

@@ -75,7 +75,8 @@ class Monitor {
   std::vector<Watched> watched_;
   Parallelism parallelism_;
   std::int64_t last_look_ns_ = 0;
-  bool one_alone_ = false;  // the others sit out
+  bool one_alone_ = false;  // the others sit out, since
+  std::int64_t alone_since_ns_ = 0;
   std::vector<Loan> loans_;
   std::set<std::pair<const void*, std::uint16_t>> told_sites_;
   std::set<std::string> told_circles_;

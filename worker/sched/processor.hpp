@@ -278,9 +278,10 @@ struct SchedulerImpl {
   std::atomic<bool> shared;
   std::atomic<bool> unshare{false};  // the monitor wishes that it be so again
   std::atomic<std::int64_t> coarse_ns{0};
-  Monitor* monitor = nullptr;            // during run(), but for one with a chooser
-  std::atomic<std::uint64_t> hogs{0};    // told
-  std::atomic<std::int64_t> lent_ns{0};  // of processors lent
+  Monitor* monitor = nullptr;             // during run(), but for one with a chooser
+  std::atomic<std::uint64_t> hogs{0};     // told
+  std::atomic<std::int64_t> lent_ns{0};   // of processors lent
+  std::atomic<std::int64_t> alone_ns{0};  // of one that ran alone, until the others came back
 
   // With a chooser; used by the one processor's thread.
   std::int64_t virtual_now = 0;

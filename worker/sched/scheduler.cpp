@@ -121,6 +121,10 @@ LentTime Scheduler::lent_time() const {
           .lent = base::Duration(impl_->lent_ns.load(std::memory_order_relaxed))};
 }
 
+base::Duration Scheduler::alone_time() const {
+  return base::Duration(impl_->alone_ns.load(std::memory_order_relaxed));
+}
+
 std::vector<TaskInfo> Scheduler::tasks() const { return impl_->tasks(); }
 
 TraceSnapshot Scheduler::trace() const {

@@ -44,6 +44,8 @@ class Observer {
   virtual void on_processor_start(unsigned processor) = 0;
   // A processor was lent for so long, and is given back now. (On a thread of the scheduler's own.)
   virtual void on_loan_end(base::Duration) {}
+  // One processor has run alone for so long, and the others are back now. (Likewise.)
+  virtual void on_alone_end(base::Duration) {}
   // On each new helper thread of blocking(), before its first call.
   virtual void on_helper_start() {}
 };
@@ -194,6 +196,8 @@ class Scheduler {
   std::uint64_t alive() const;  // goroutines started and not ended
   unsigned processors() const;
   LentTime lent_time() const;  // so far
+  // How long one processor has run alone, see OneAlone; without what has not ended yet.
+  base::Duration alone_time() const;
   // How often a sleeping processor was woken because there may be work for it, so far.
   std::uint64_t wake_ups() const;
   // All that are alive, oldest first, each as it was at some instant of the call; for dumps.

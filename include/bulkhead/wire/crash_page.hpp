@@ -91,6 +91,7 @@ struct CrashPage {
 
   std::atomic<std::uint64_t> kept_next{0};
   std::atomic<std::uint64_t> kept_count{0};
+  std::atomic<std::int64_t> alone_ns{0};        // one processor ran alone, as that was faster
   std::array<KeptResult, kKeptResults> kept{};  // the last ones: a ring
   // What it takes to unwind the crashed thread after its death. The same handler writes it after
   // `fatal`; an own `complete`, as the process may be killed in between.
@@ -127,6 +128,7 @@ struct CrashSnapshot {
   std::uint64_t exit_job = kNoJob;
   std::uint64_t overdue_job = kNoJob;
   std::int64_t lent_ns = 0;
+  std::int64_t alone_ns = 0;
   struct Fatal {
     std::int32_t signal = 0;
     std::int32_t si_code = 0;

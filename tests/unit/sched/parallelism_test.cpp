@@ -153,11 +153,13 @@ class OneAloneTest : public SchedTest {
 // Under a sanitizer nothing is brisk: an operation takes a microsecond.
 TEST_F(OneAloneTest, ThoseThatHandOverAllTheTimeRunOnOneProcessor) {
   if (kSanitized) GTEST_SKIP() << "a sanitizer makes each operation long";
-  make({.processors = 2}).run([] {
+  Scheduler& scheduler = make({.processors = 2});
+  scheduler.run([] {
     Talk talk(4);
     EXPECT_TRUE(eventually([&] { return talk.keeps_to_one(); }));
     talk.end();
   });
+  EXPECT_GT(scheduler.alone_time().count(), 0);
 }
 
 // The one that is alone runs a goroutine that waits, without a scheduling point, for what another
@@ -186,7 +188,8 @@ TEST_F(OneAloneTest, TheOthersComeBackForWhoeverComputes) {
 
 TEST_F(OneAloneTest, NeverMeansNever) {
   if (kSanitized) GTEST_SKIP() << "a sanitizer makes each operation long";
-  make({.processors = 2, .one_alone = OneAlone::kNever}).run([] {
+  Scheduler& scheduler = make({.processors = 2, .one_alone = OneAlone::kNever});
+  scheduler.run([] {
     Talk talk(4);
     const auto end = Clock::now() + std::chrono::milliseconds(300);
     std::uint64_t elsewhere = 0;
@@ -196,6 +199,7 @@ TEST_F(OneAloneTest, NeverMeansNever) {
     }
     talk.end();
   });
+  EXPECT_EQ(scheduler.alone_time().count(), 0);
 }
 
 TEST_F(OneAloneTest, APinnedGoroutineKeepsAllAtWork) {

@@ -50,6 +50,7 @@ static_assert(offsetof(CrashPage::Fatal, stack_overflow) == 576 &&
 static_assert(offsetof(CrashPage, fired_jobs) == 66504);
 static_assert(offsetof(CrashPage, exit_job) == 70600 && offsetof(CrashPage, overdue_job) == 70608);
 static_assert(offsetof(CrashPage, kept_next) == 70624 && offsetof(CrashPage, kept) == 70656);
+static_assert(offsetof(CrashPage, lent_ns) == 70616 && offsetof(CrashPage, alone_ns) == 70640);
 static_assert(sizeof(KeptResult) == 512 && offsetof(KeptResult, bytes) == 8);
 static_assert(offsetof(CrashPage, stack) == 201728 && offsetof(CrashPage::Stack, address) == 8);
 static_assert(offsetof(CrashPage::Stack, registers) == 24 &&
