@@ -381,6 +381,7 @@ bool SchedulerImpl::sit_out(Processor& processor) {
       if (processor.returns_tasks.load(std::memory_order_relaxed)) return_tasks(processor);
       if (!is_retiring(processor) || finished.load(std::memory_order_acquire)) break;
       futex_wait(processor.wake, Timers::kNever);
+      if (monitor != nullptr) monitor->on_activity();  // it may have to look who is wanted
     }
     processor.asleep.store(false, std::memory_order_relaxed);
     LockGuard guard(idle_lock);
