@@ -354,19 +354,21 @@ void SchedulerImpl::wake_idle() {
   wake_processor(*processor);
 }
 
-// The others go on with what it had. One of them looks afresh whether all is done: we did not count
-// among those asleep.
+// The others go on with what it had. If all of them are asleep one looks afresh whether all is done:
+// we did not count among those asleep.
 void SchedulerImpl::retire(Processor& processor) {
   if (Task* const task = processor.next.exchange(nullptr, std::memory_order_acquire))
     injector.push(*task);
   while (Task* const task = processor.ready.take()) injector.push(*task);
   while (Task* const task = processor.fresh.take()) injector.push(*task);
+  bool wanted = injector.size() > 0;
   {
     LockGuard guard(idle_lock);
     --active;
+    wanted = wanted || sleepers.size() == active;
   }
   full_fence();  // rule 1
-  wake_idle();
+  if (wanted) wake_idle();
 }
 
 // It counts as asleep, but nobody calls it for work.

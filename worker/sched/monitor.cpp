@@ -45,8 +45,9 @@ constexpr std::int64_t kPeriod = 10 * kMillisecond;
 constexpr std::int64_t kLongestPeriod = 250 * kMillisecond;
 constexpr std::int64_t kOverdue = 10 * kMillisecond;
 constexpr std::int64_t kTryPeriod = 4 * kMillisecond;  // while parallelism is tried
-constexpr std::int64_t kTurn = kMillisecond;           // see OneAlone::kByTurns
-constexpr std::int64_t kBrisk = 1'000;                 // nanoseconds a decision
+constexpr int kFirstLooks = 2;
+constexpr std::int64_t kTurn = kMillisecond;  // see OneAlone::kByTurns
+constexpr std::int64_t kBrisk = 1'000;        // nanoseconds a decision
 constexpr std::int64_t kHog = 100 * kMillisecond;
 constexpr std::int64_t kTrimPeriod = 500 * kMillisecond;
 constexpr std::int64_t kCirclePeriod = 1'000 * kMillisecond;
@@ -129,6 +130,7 @@ bool waits_for_a_core(int thread) {
 Monitor::Monitor(SchedulerImpl& scheduler)
     : scheduler_(scheduler),
       watched_(scheduler.processors.size()),
+      last_look_ns_(base::monotonic_ns()),
       loans_(scheduler.options.processors),
       next_trim_ns_(base::monotonic_ns() + kTrimPeriod),
       next_circles_ns_(base::monotonic_ns() + kCirclePeriod) {
@@ -145,20 +147,21 @@ Monitor::~Monitor() {
   full_fence();  // see wait()
   wake();
   thread_.join();
-  if (one_alone_) call_all();
+  if (alone_ != nullptr) call_all();
   for (Loan& loan : loans_)
     if (loan.processor != nullptr) end(loan);
   scheduler_.monitor = nullptr;
 }
 
 void Monitor::loop() {
-  std::int64_t period = kPeriod;
+  std::int64_t period = active_period();
   int quiet = 0;
   while (!stop_.load(std::memory_order_acquire)) {
     wait(quiet > kQuietLooks ? -1 : period);
     const std::int64_t now = base::monotonic_ns();
     scheduler_.coarse_ns.store(now, std::memory_order_relaxed);
     const bool active = look(now);
+    ++looks_;
     quiet = active ? 0 : quiet + 1;
     period = active ? active_period() : std::min(2 * period, kLongestPeriod);
     collect();
@@ -175,7 +178,8 @@ void Monitor::loop() {
 
 std::int64_t Monitor::active_period() const {
   if (scheduler_.options.one_alone == OneAlone::kByTurns) return kTurn;
-  return parallelism_.tries() ? kTryPeriod : kPeriod;
+  // Also at first: what hands over all the time soon runs as it should.
+  return looks_ < kFirstLooks || parallelism_.tries() ? kTryPeriod : kPeriod;
 }
 
 // A processor that wakes says so, and then looks whether we doze; we say that we doze, and then
@@ -242,9 +246,9 @@ void Monitor::choose_parallelism(std::int64_t now, std::int64_t length) {
   const Parallelism::Period period = measure(now, length);
   bool one_alone = parallelism_.wants_one(period);
   if (when == OneAlone::kByTurns)
-    one_alone = !one_alone_ && !scheduler_.pins.load(std::memory_order_relaxed);
-  if (one_alone && !one_alone_) leave_one_alone();
-  if (!one_alone && one_alone_) call_all();
+    one_alone = alone_ == nullptr && !scheduler_.pins.load(std::memory_order_relaxed);
+  if (one_alone && alone_ == nullptr) leave_one_alone();
+  if (!one_alone && alone_ != nullptr) call_all();
   // release pairs with the acquire in pick_due().
   if (one_alone && scheduler_.is_shared() && can_bias())
     scheduler_.unshare.store(true, std::memory_order_release);
@@ -252,6 +256,7 @@ void Monitor::choose_parallelism(std::int64_t now, std::int64_t length) {
 
 Parallelism::Period Monitor::measure(std::int64_t now, std::int64_t length) {
   Parallelism::Period period{.now_ns = now, .length_ns = length, .brisk = true};
+  std::uint32_t most = 0;
   for (unsigned i = 0; i < scheduler_.options.processors; ++i) {
     const Processor& processor = *scheduler_.processors[i];
     Watched& watched = watched_[i];
@@ -260,6 +265,10 @@ Parallelism::Period Monitor::measure(std::int64_t now, std::int64_t length) {
                                    (operations - watched.operations);
     watched.operations = operations;
     period.progress += progress;
+    if (progress > most) {
+      most = progress;
+      busiest_ = i;
+    }
     const bool computes = !is_brisk(4 * std::uint64_t{progress}, length);
     if (computes && !processor.asleep.load(std::memory_order_relaxed)) period.brisk = false;
   }
@@ -269,20 +278,22 @@ Parallelism::Period Monitor::measure(std::int64_t now, std::int64_t length) {
 }
 
 void Monitor::leave_one_alone() {
-  one_alone_ = true;
+  alone_ = scheduler_.processors[busiest_].get();
   alone_since_ns_ = base::monotonic_ns();
-  for (unsigned i = 1; i < scheduler_.options.processors; ++i) retire(*scheduler_.processors[i]);
+  for (unsigned i = 0; i < scheduler_.options.processors; ++i)
+    if (i != busiest_) retire(*scheduler_.processors[i]);
 }
 
 void Monitor::call_all() {
-  one_alone_ = false;
   share();
-  for (unsigned i = 1; i < scheduler_.options.processors; ++i) {
+  for (unsigned i = 0; i < scheduler_.options.processors; ++i) {
     Processor& processor = *scheduler_.processors[i];
+    if (&processor == alone_) continue;
     processor.retiring.store(false, std::memory_order_relaxed);
     full_fence();  // see sit_out()
     scheduler_.wake_processor(processor);
   }
+  alone_ = nullptr;
   const std::int64_t alone = base::monotonic_ns() - alone_since_ns_;
   scheduler_.alone_ns.fetch_add(alone, std::memory_order_relaxed);
   if (scheduler_.observer != nullptr) scheduler_.observer->on_alone_end(base::Duration(alone));
@@ -292,7 +303,7 @@ void Monitor::call_all() {
 // section of a biased lock, for which nobody else takes part. With each later one it sees that this
 // is over, for the barrier makes its thread pass a fence; and we wait until it is out of this one.
 void Monitor::share() {
-  Processor& only = *scheduler_.processors[0];
+  Processor& only = alone_ != nullptr ? *alone_ : *scheduler_.processors[0];
   {
     LockGuard guard(scheduler_.idle_lock);
     scheduler_.unshare.store(false, std::memory_order_relaxed);

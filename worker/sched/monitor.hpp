@@ -74,8 +74,10 @@ class Monitor {
   SchedulerImpl& scheduler_;
   std::vector<Watched> watched_;
   Parallelism parallelism_;
-  std::int64_t last_look_ns_ = 0;
-  bool one_alone_ = false;  // the others sit out, since
+  std::int64_t last_look_ns_;
+  std::uint64_t looks_ = 0;
+  unsigned busiest_ = 0;        // processor of the last period
+  Processor* alone_ = nullptr;  // the others sit out, since
   std::int64_t alone_since_ns_ = 0;
   std::vector<Loan> loans_;
   std::set<std::pair<const void*, std::uint16_t>> told_sites_;

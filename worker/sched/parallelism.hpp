@@ -30,8 +30,11 @@ class Parallelism {
 
   // At the end of each period: whether one processor is to run alone in the next one.
   bool wants_one(const Period& period);
-  // The next period is one of a trial: a short one will do.
-  bool tries() const { return state_ != State::kAll && state_ != State::kOne; }
+  // Something is tried in the next period, or may be after it: a short one will do.
+  bool tries() const {
+    if (state_ == State::kAll) return brisk_periods_ == 1;
+    return state_ != State::kOne;
+  }
 
  private:
   enum class State {

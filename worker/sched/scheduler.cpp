@@ -27,7 +27,8 @@ Task& make_task(SchedulerImpl& scheduler, Processor* processor, std::function<vo
 
 struct Sleep : TimerNode {
   explicit Sleep(Task& sleeper, std::int64_t until)
-      : TimerNode{.fire = [](TimerNode& node) { unpark_task(static_cast<Sleep&>(node).task); }},
+      : TimerNode{.fire = [](TimerNode& node) { unpark_task(static_cast<Sleep&>(node).task); },
+                  .touches = &sleeper},
         task(sleeper),
         deadline(until) {}
   Task& task;

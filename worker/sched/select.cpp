@@ -133,7 +133,7 @@ SelectCase& select_one(SelectCase** cases, std::size_t count, SelectCase* otherw
 
   // A value may have gone from a channel not yet looked at to one looked at already: so once more,
   // with all of them held. In order of address, so that two selects do not wait for one another.
-  // Cases of one channel stay in random order.
+  // They are tried, and wait, in random order: of one channel's cases the first wins.
   sort(cases, count);
   lock_all(cases, count);
   for (std::size_t i = 0; i < count; ++i) {
@@ -149,7 +149,7 @@ SelectCase& select_one(SelectCase** cases, std::size_t count, SelectCase* otherw
 
   Selection selection;
   Waiter self(selection);
-  for (std::size_t i = 0; i < count; ++i) cases[i]->enqueue(selection);
+  for (std::size_t i = 0; i < count; ++i) shuffled[i]->enqueue(selection);
   if (deadline != nullptr) deadline->enqueue(selection);
   Task* const task = current_task();
   Parking parking{cases, count, deadline, task == nullptr ? nullptr : task->scheduler};

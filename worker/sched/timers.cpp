@@ -39,6 +39,7 @@ bool Timers::fire(std::int64_t now_ns, std::size_t most) {
       __builtin_prefetch(due[count]);
       remove(0);
     }
+    for (std::size_t i = 0; i < count; ++i) __builtin_prefetch(due[i]->touches);
     for (std::size_t i = 0; i < count; ++i) due[i]->fire(*due[i]);  // it may be gone afterwards
     fired += count;
   } while (count == kBatch);

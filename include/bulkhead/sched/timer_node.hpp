@@ -12,6 +12,7 @@ struct TimerNode {
   // Called once at the deadline, on some processor's thread, under the heap's lock: must neither
   // block nor arm or disarm a timer.
   void (*fire)(TimerNode& node) = nullptr;
+  const void* touches = nullptr;  // what fire() looks at first, or nullptr: is fetched ahead
   std::size_t place = kNotArmed;  // in the heap; guarded by its lock
 };
 
