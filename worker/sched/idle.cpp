@@ -354,8 +354,8 @@ void SchedulerImpl::wake_idle() {
   wake_processor(*processor);
 }
 
-// The others go on with what it had. If all of them are asleep one looks afresh whether all is done:
-// we did not count among those asleep.
+// The others go on with what it had. If all of them are asleep one looks afresh whether all is
+// done: we did not count among those asleep.
 void SchedulerImpl::retire(Processor& processor) {
   if (Task* const task = processor.next.exchange(nullptr, std::memory_order_acquire))
     injector.push(*task);
