@@ -105,9 +105,11 @@ TEST_F(LogsTest, ACrashedWorkersLogIsWholeAndTheTableSaysWhereItIs) {
   EXPECT_EQ(outcome.exit_code, 1);
   std::size_t loud = 0;
   for (const auto& entry : fs::directory_iterator(path("logs"))) {
+    const std::string log = content_of(entry.path());
+    // A replacement that came when the run was over already.
+    if (log.ends_with("refused: not expected any more\n")) continue;
     ++loud;
-    EXPECT_EQ(content_of(entry.path()),
-              std::string(1'000'000, 'x') + std::string("\x1b[2Jlast words\n", 15));
+    EXPECT_EQ(log, std::string(1'000'000, 'x') + std::string("\x1b[2Jlast words\n", 15));
     EXPECT_EQ(count(outcome.out, entry.path().string()), 1u) << outcome.out;
   }
   EXPECT_EQ(loud, 3u) << "as often as the job is tried";
