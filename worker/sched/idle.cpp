@@ -43,7 +43,7 @@ constexpr int kPausesBeforeNext = 60;
 void SchedulerImpl::begin_run() {
   finished.store(false, std::memory_order_relaxed);
   shared.store(options.processors > 1, std::memory_order_relaxed);
-  unshare.store(false, std::memory_order_relaxed);
+  unshares.store(nullptr, std::memory_order_relaxed);
   coarse_ns.store(base::monotonic_ns(), std::memory_order_relaxed);
   poller.begin_run();
   for (const auto& processor : processors) {
@@ -397,7 +397,7 @@ void SchedulerImpl::go_unshared(Processor& processor) {
   LockGuard guard(idle_lock);
   if (active != 1) return;  // soon, then
   // Under the lock: the monitor may have changed its mind.
-  if (!unshare.exchange(false, std::memory_order_relaxed)) return;
+  if (unshares.exchange(nullptr, std::memory_order_relaxed) != &processor) return;
   shared.store(false, std::memory_order_relaxed);
   if (can_bias()) processor.bias.store(processor.home, std::memory_order_relaxed);
 }

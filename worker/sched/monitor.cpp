@@ -72,7 +72,7 @@ void on_signal(int, siginfo_t*, void* context) {
     if (probe.in_goroutine) {
       SchedulerImpl& scheduler = processor->scheduler;
       if (!can_bias()) {
-        scheduler.unshare.store(false, std::memory_order_relaxed);
+        scheduler.unshares.store(nullptr, std::memory_order_relaxed);
         scheduler.shared.store(true, std::memory_order_relaxed);
       }
       const StackBounds stack = current_stack();
@@ -251,7 +251,7 @@ void Monitor::choose_parallelism(std::int64_t now, std::int64_t length) {
   if (!one_alone && alone_ != nullptr) call_all();
   // release pairs with the acquire in pick_due().
   if (one_alone && scheduler_.is_shared() && can_bias())
-    scheduler_.unshare.store(true, std::memory_order_release);
+    scheduler_.unshares.store(alone_, std::memory_order_release);
 }
 
 Parallelism::Period Monitor::measure(std::int64_t now, std::int64_t length) {
@@ -306,8 +306,8 @@ void Monitor::share() {
   Processor& only = alone_ != nullptr ? *alone_ : *scheduler_.processors[0];
   {
     LockGuard guard(scheduler_.idle_lock);
-    scheduler_.unshare.store(false, std::memory_order_relaxed);
-    if (!only.alone()) return;  // without biased locks on_signal() has done it
+    scheduler_.unshares.store(nullptr, std::memory_order_relaxed);
+    if (scheduler_.is_shared()) return;  // without biased locks on_signal() has done it
     scheduler_.shared.store(true, std::memory_order_relaxed);
     only.bias.store(ProcessorHead::kNoBias, std::memory_order_relaxed);
   }
@@ -440,7 +440,7 @@ void Monitor::collect() {
   }
   // release pairs with the acquire in pick_due(): what the lent one has done is done.
   if (ended && !lent && scheduler_.options.processors == 1)
-    scheduler_.unshare.store(true, std::memory_order_release);
+    scheduler_.unshares.store(scheduler_.processors[0].get(), std::memory_order_release);
 }
 
 void Monitor::end(Loan& loan) {

@@ -229,7 +229,7 @@ Task* SchedulerImpl::pick_due(Processor& processor, std::uint32_t tick) {
   if (poller.waiting() && (!is_brisk(processor) || tick % kFairness == 0))
     poll_now_and_then(processor);
   if (tick % kFairness == 0) {
-    if (unshare.load(std::memory_order_acquire)) go_unshared(processor);
+    if (unshares.load(std::memory_order_acquire) == &processor) go_unshared(processor);
     if (processor.returns_tasks.load(std::memory_order_relaxed)) return_tasks(processor);
     if (is_retiring(processor)) return nullptr;
     if (processor.inbox.size() > 0) return processor.inbox.pop(1).first;
@@ -446,7 +446,7 @@ void SchedulerImpl::yield(Task& yielder) {
     if (yielder.traced()) trace_stop(yielder, TraceKind::kYield);
   }
   MachineContext& from = *processor.fiber;
-  if (unshare.load(std::memory_order_acquire)) [[unlikely]]
+  if (unshares.load(std::memory_order_acquire) == &processor) [[unlikely]]
     go_unshared(processor);
   const bool saves_first = is_shared();  // or else nobody can take it before it is saved
   if (!saves_first) requeue(processor, yielder);

@@ -276,7 +276,8 @@ struct SchedulerImpl {
   // More than one processor runs. Made false by the only one that is left, at a moment of its own;
   // made true before another one begins: see monitor.cpp.
   std::atomic<bool> shared;
-  std::atomic<bool> unshare{false};  // the monitor wishes that it be so again
+  // Who is to make it so as soon as no other is left; the monitor's wish.
+  std::atomic<Processor*> unshares{nullptr};
   std::atomic<std::int64_t> coarse_ns{0};
   Monitor* monitor = nullptr;             // during run(), but for one with a chooser
   std::atomic<std::uint64_t> hogs{0};     // told
