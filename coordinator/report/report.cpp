@@ -74,12 +74,14 @@ void estimate(v1::ModelReport& model, std::uint64_t seed) {
         return repetition.peak_rss_bytes();
       });
   if (!peak.empty()) set_estimate(peak, seed, *model.mutable_peak_rss_bytes());
-  const auto lent = [](const v1::Repetition& one) { return one.lent_seconds() > 0; };
-  if (std::any_of(model.repetitions().begin(), model.repetitions().end(), lent))
-    fill(&v1::Repetition::lent_seconds, *model.mutable_lent_seconds());
-  const auto alone = [](const v1::Repetition& one) { return one.alone_seconds() > 0; };
-  if (std::any_of(model.repetitions().begin(), model.repetitions().end(), alone))
-    fill(&v1::Repetition::alone_seconds, *model.mutable_alone_seconds());
+  const auto fill_if_any = [&](double (v1::Repetition::*read)() const,
+                               v1::Estimate* (v1::ModelReport::*into)()) {
+    const auto any = [read](const v1::Repetition& one) { return (one.*read)() > 0; };
+    if (std::any_of(model.repetitions().begin(), model.repetitions().end(), any))
+      fill(read, *(model.*into)());
+  };
+  fill_if_any(&v1::Repetition::lent_seconds, &v1::ModelReport::mutable_lent_seconds);
+  fill_if_any(&v1::Repetition::alone_seconds, &v1::ModelReport::mutable_alone_seconds);
 }
 
 // Percentiles of all repetitions' jobs together, and the estimate of the repetitions' own medians.

@@ -313,9 +313,7 @@ bool SchedulerImpl::deliver(Task& task) {
     return false;
   Processor& home = *processors[place];
   home.inbox.push(task);
-  full_fence();  // rule 1
-  // acquire pairs with the release in sleep(): rule 4.
-  if (home.asleep.load(std::memory_order_acquire)) wake_processor(home);
+  wake_if_asleep(home);
   return true;
 }
 
@@ -324,6 +322,12 @@ unsigned SchedulerImpl::place_after(const Fiber& fiber) {
   const unsigned turn = migrations.fetch_add(1, std::memory_order_relaxed);
   if (fiber.left >= options.processors) return turn % options.processors;
   return (fiber.left + 1 + turn % (options.processors - 1)) % options.processors;
+}
+
+void SchedulerImpl::wake_if_asleep(Processor& processor) {
+  full_fence();  // rule 1
+  // acquire pairs with the release in sleep(): rule 4.
+  if (processor.asleep.load(std::memory_order_acquire)) wake_processor(processor);
 }
 
 void SchedulerImpl::wake_processor(Processor& processor) {

@@ -11,9 +11,10 @@
 // that, on its thread. Both then share one core, so that lending makes nothing parallel that was
 // not.
 //
-// It also keeps the coarse clock, gives back what memory is not needed for half a second, and looks
-// once a second for goroutines that wait for one another's mutexes. While nothing runs it sleeps,
-// longer and longer, in the end until a processor wakes it.
+// It also tries whether one processor alone gets more done than all (parallelism.hpp), and then
+// looks more often; keeps the coarse clock, gives back what memory is not needed for half a second,
+// and looks once a second for goroutines that wait for one another's mutexes. While nothing runs it
+// sleeps, longer and longer, in the end until a processor wakes it.
 #include "sched/monitor.hpp"
 
 #include <fmt/format.h>
@@ -421,8 +422,7 @@ void Monitor::call_back(Watched& watched) {
 
 void Monitor::retire(Processor& processor) {
   processor.retiring.store(true, std::memory_order_relaxed);
-  full_fence();  // idle.cpp, rule 1
-  if (processor.asleep.load(std::memory_order_acquire)) scheduler_.wake_processor(processor);
+  scheduler_.wake_if_asleep(processor);
 }
 
 // Those that have been called back, and have ended.

@@ -263,6 +263,7 @@ struct SchedulerImpl {
   }
   void wake_idle();
   void wake_processor(Processor& processor);  // that sleeps
+  void wake_if_asleep(Processor& processor);  // after the caller has written why
 
   // Fixed after construction.
   Scheduler& self;

@@ -1,6 +1,5 @@
 // One select: a quick look at each channel alone, then all of them locked, as in Go's selectgo
 // (runtime/select.go).
-#include <algorithm>
 #include <array>
 #include <bulkhead/base/check.hpp>
 #include <bulkhead/base/opaque.hpp>

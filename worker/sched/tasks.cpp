@@ -127,8 +127,7 @@ void SchedulerImpl::call_in_tasks() {
   for (const auto& processor : processors) {
     if (processor->thread.load(std::memory_order_acquire) == 0) continue;
     processor->returns_tasks.store(true, std::memory_order_relaxed);
-    full_fence();  // idle.cpp, rule 1
-    if (processor->asleep.load(std::memory_order_acquire)) wake_processor(*processor);
+    wake_if_asleep(*processor);
   }
 }
 
