@@ -12,7 +12,7 @@
 namespace bulkhead::coordinator {
 namespace {
 
-constexpr auto kDeadline = std::chrono::seconds(20);
+constexpr auto kAnswerDeadline = std::chrono::seconds(20);
 
 }  // namespace
 
@@ -26,7 +26,7 @@ tl::expected<std::string, Stop> Inquiry::ask(std::vector<std::string> arguments,
                                              const std::string& what) {
   ErrandEnd end = run_errand(
       host_, interrupts_,
-      {.executable = executable_, .arguments = std::move(arguments), .deadline = kDeadline});
+      {.executable = executable_, .arguments = std::move(arguments), .deadline = kAnswerDeadline});
   if (end.interrupted) return tl::unexpected(Stop{128 + interrupts_.first_signal(), {}});
   if (!end.launched) return refuse(end.failure);
   if (end.late) return refuse(fmt::format("did not {} in time; is it a bulkhead worker?", what));

@@ -14,13 +14,12 @@
 #include <string>
 #include <string_view>
 
+#include "exit_codes.hpp"
 #include "fork_server.hpp"
 
 namespace bulkhead::worker {
 namespace {
 
-constexpr int kExitUsage = 2;
-constexpr int kExitInternal = 70;
 constexpr std::size_t kMostText = 64 * 1024;
 
 int refuse(const std::string& text) {

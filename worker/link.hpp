@@ -16,10 +16,9 @@
 #include <functional>
 #include <string>
 
-namespace bulkhead::worker {
+#include "exit_codes.hpp"
 
-inline constexpr int kExitCoordinatorGone = 75;  // EX_TEMPFAIL
-inline constexpr int kExitHandshake = 64;        // refused, or no answer in time
+namespace bulkhead::worker {
 
 // What the link thread asks of the rest of the worker; called on the link thread, must not block.
 class LinkHandler {

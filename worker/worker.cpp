@@ -28,6 +28,7 @@
 #include <thread>
 
 #include "crash_handler.hpp"
+#include "exit_codes.hpp"
 #include "explore.hpp"
 #include "fork_server.hpp"
 #include "isolated_run.hpp"
@@ -40,8 +41,6 @@ namespace bulkhead::worker {
 namespace {
 
 constexpr double kBootSeconds = 10;
-constexpr int kExitUsage = 2;
-constexpr int kExitInternal = 70;
 
 v1::ParameterType to_wire(program::ParameterType type) {
   switch (type) {

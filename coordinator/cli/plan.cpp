@@ -175,7 +175,8 @@ class Resolver : public Judge {
   }
 
   Done faults() {
-    const bool isolated = std::any_of(options_.models.begin(), options_.models.end(), is_isolated);
+    const bool isolated = std::any_of(options_.models.begin(), options_.models.end(),
+                                      [](v1::Model model) { return is_isolated(model); });
     if (const auto* faults = all("fault")) {
       if (faults->size() > kFaultsMaximum) {
         return stop(kExitUsage, "--fault: {} faults are too many; at most {}", faults->size(),

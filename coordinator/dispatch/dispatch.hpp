@@ -25,6 +25,9 @@
 
 namespace bulkhead::coordinator {
 
+// Of results or inputs in one message, about.
+inline constexpr std::size_t kBatchBytes = 1u << 20;
+
 struct DispatchSettings {
   std::uint32_t in_flight = 256;  // of the whole run
   std::uint32_t max_attempts = 3;

@@ -12,7 +12,6 @@ namespace {
 constexpr std::uint64_t kWindowJobs = 8192;
 constexpr std::size_t kWindowBytes = 64u << 20;
 constexpr std::uint64_t kFirstGrant = 64;  // before the mean size of an input is known
-constexpr std::size_t kBatchBytes = 1u << 20;
 
 }  // namespace
 

@@ -8,7 +8,6 @@
 namespace bulkhead::coordinator {
 namespace {
 
-constexpr std::size_t kBatchBytes = 1u << 20;
 constexpr std::uint32_t kResumeBatches = 4;  // unacknowledged at once
 // A worker that counts beyond this is not counting jobs; nothing is allocated on its word.
 constexpr std::uint64_t kMostJobs = 100'000'000;

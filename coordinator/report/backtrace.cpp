@@ -16,7 +16,6 @@ namespace {
 constexpr std::size_t kShownFrames = 8;
 constexpr std::size_t kShownBacktraces = 5;
 constexpr std::size_t kShownNameBytes = 76;
-constexpr std::size_t kWidth = 110;
 
 // What calls a job; from here on every backtrace of a model is the same, and none of it the user's.
 constexpr std::string_view kRunsJobs = "bulkhead::worker::JobRunner::run";

@@ -12,7 +12,6 @@
 namespace bulkhead::coordinator {
 namespace {
 
-constexpr std::size_t kWidth = 110;
 constexpr std::uint64_t kSeed = 1;  // of the resampling: the same runs, the same interval
 
 std::string shown(const std::string& text) { return wire::printable(text, 200); }

@@ -12,7 +12,7 @@ namespace {
 constexpr std::size_t kMostSaid = 64 * 1024;
 constexpr double kFewSchedules = 100;
 
-std::string shown(const std::string& text) { return wire::printable(text, 1000); }
+std::string long_text(const std::string& text) { return wire::printable(text, 1000); }
 
 std::string indented(const std::string& text) {
   std::string result;
@@ -26,12 +26,12 @@ std::string indented(const std::string& text) {
 }
 
 std::string header(const v1::ExploreReport& report) {
-  std::string text = shown(report.program());
+  std::string text = long_text(report.program());
   for (const v1::PlanEntry& setting : report.settings()) {
     if (setting.source() != "default")
-      text += fmt::format(" {}={}", shown(setting.name()), shown(setting.value()));
+      text += fmt::format(" {}={}", long_text(setting.name()), long_text(setting.value()));
   }
-  text += ", " + shown(report.strategy());
+  text += ", " + long_text(report.strategy());
   if (report.has_pct_steps()) text += fmt::format(" over {}", counted(report.pct_steps(), "step"));
   return text;
 }
@@ -39,7 +39,7 @@ std::string header(const v1::ExploreReport& report) {
 // "deadlock", "panic: signal 6 (Aborted)".
 std::string name_of(const v1::ExploreFailure& failure) {
   const bool says_both = failure.what().compare(0, failure.kind().size(), failure.kind()) == 0;
-  return shown(says_both ? failure.what() : failure.kind() + ": " + failure.what());
+  return long_text(says_both ? failure.what() : failure.kind() + ": " + failure.what());
 }
 
 std::string searched(const v1::ExploreReport& report) {
@@ -57,7 +57,7 @@ std::string said_by(const v1::ExploreFailure& failure) {
 
 std::string steps_of(const v1::ExploreReport& report) {
   std::string text;
-  for (const std::string& step : report.steps()) text += shown(step) + '\n';
+  for (const std::string& step : report.steps()) text += long_text(step) + '\n';
   return text;
 }
 

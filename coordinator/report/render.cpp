@@ -18,7 +18,6 @@
 namespace bulkhead::coordinator {
 namespace {
 
-constexpr std::size_t kWidth = 110;
 constexpr int kListedMax = 20;
 constexpr const char* kAbsent = "–";
 

@@ -2,10 +2,14 @@
 // first column is a name, on the left; the others are figures, on the right.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
 namespace bulkhead::coordinator {
+
+// Columns of a report.
+inline constexpr std::size_t kWidth = 110;
 
 // ANSI styles, or nothing. They only repeat what the words say.
 enum class Style { kPlain, kStrong, kAlarm, kFaint };

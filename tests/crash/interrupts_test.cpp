@@ -22,9 +22,9 @@ class InterruptsTest : public CommandTest {
     Json report;         // null when none was written
   };
 
-  static Words napper(const std::string& model_name, const Words& more) {
+  static Words napper(const std::string& model_name, const Words& more, const char* workers = "2") {
     Words words{"run",      "napper",    "--worker", kTestWorker,   "--model",
-                model_name, "--workers", "2",        "--in-flight", "4"};
+                model_name, "--workers", workers,    "--in-flight", "4"};
     words.insert(words.end(), more.begin(), more.end());
     return words;
   }
@@ -88,8 +88,9 @@ TEST_F(InterruptsTest, AWorkerThatDoesNotDrainIsTerminated) {
 }
 
 TEST_F(InterruptsTest, ASecondInterruptKillsAtOnce) {
-  // Jobs of 1000 s would hold the drain back until its deadline.
-  const Interrupted seen = interrupt(napper("processes", {"--set", "us=1000000000"}),
+  // Jobs of 1000 s would hold the drain back until its deadline; a second worker, none begun yet,
+  // would be drained at once.
+  const Interrupted seen = interrupt(napper("processes", {"--set", "us=1000000000"}, "1"),
                                      {SIGINT, SIGTERM}, sign("BULKHEAD_TEST_BEGUN"));
   EXPECT_EQ(seen.outcome.exit_code, 130) << seen.outcome.err;
   ASSERT_FALSE(seen.report.is_null());

@@ -119,37 +119,37 @@ void BlockingPool::enqueue(BlockingCall& call) {
 void BlockingPool::run_helper(Helper& helper, std::size_t number) {
   ::pthread_setname_np(::pthread_self(), fmt::format("blocking-{}", number).c_str());
   if (observer_ != nullptr) observer_->on_helper_start();
-  while (BlockingCall* const call = next_call(helper)) make_call(*call);
+  while (BlockingCall* const call = next_call(helper)) {
+    make_call(*call);
+    // Before its goroutine goes on, whose next call finds this helper again.
+    free_for_next(helper);
+    call->waiter.wake();
+  }
 }
 
 void BlockingPool::make_call(BlockingCall& call) {
-  {
-    const Enter enter(scheduler_, call.tag);
-    try {
-      call.body(call.context);
-    } catch (...) {
-      call.failure = std::current_exception();
-    }
+  const Enter enter(scheduler_, call.tag);
+  try {
+    call.body(call.context);
+  } catch (...) {
+    call.failure = std::current_exception();
   }
-  call.waiter.wake();
+}
+
+void BlockingPool::free_for_next(Helper& helper) {
+  base::MutexLock lock(mutex_);
+  if (first_ == nullptr) return idle_.push_back(&helper);
+  helper.call = std::exchange(first_, first_->next);
+  note_wait(*helper.call, ParkReason::kBlocking);
 }
 
 BlockingCall* BlockingPool::next_call(Helper& helper) {
   std::thread ended_before;
   {
     base::MutexLock lock(mutex_);
-    if (helper.call == nullptr && first_ != nullptr) {
-      BlockingCall* const call = first_;
-      first_ = call->next;
-      note_wait(*call, ParkReason::kBlocking);
-      return call;
-    }
-    if (helper.call == nullptr) {
-      idle_.push_back(&helper);
-      const auto deadline = base::Clock::now() + kLongestIdle;
-      while (helper.call == nullptr && !stopping_)
-        if (helper.work.wait_until(mutex_, deadline) == std::cv_status::timeout) break;
-    }
+    const auto deadline = base::Clock::now() + kLongestIdle;
+    while (helper.call == nullptr && !stopping_)
+      if (helper.work.wait_until(mutex_, deadline) == std::cv_status::timeout) break;
     if (helper.call != nullptr) return std::exchange(helper.call, nullptr);
     if (stopping_) return nullptr;  // the destructor joins it
     idle_.erase(std::find(idle_.begin(), idle_.end(), &helper));

@@ -56,6 +56,7 @@ class BlockingPool {
   void enqueue(BlockingCall& call) BULKHEAD_REQUIRES(mutex_);
   void run_helper(Helper& helper, std::size_t number);
   void make_call(BlockingCall& call);
+  void free_for_next(Helper& helper);       // gives it one of the queue, or makes it idle
   BlockingCall* next_call(Helper& helper);  // waits; nullptr: the helper ends
 
   Scheduler& scheduler_;

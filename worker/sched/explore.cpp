@@ -87,13 +87,13 @@ std::string name_of(const TaskInfo& task) {
 
 // What another chooses; in words in the file `fd`, at any time, because a schedule that ends badly
 // ends without notice. The first lines, up to `head_bytes` of them, stay; then the last ones do.
-class Tracer final : public Chooser {
+class Narrator final : public Chooser {
  public:
-  Tracer(Chooser& chooser, int fd, std::size_t head_bytes)
+  Narrator(Chooser& chooser, int fd, std::size_t head_bytes)
       : chooser_(chooser), fd_(fd), head_left_(head_bytes) {
     current = this;
   }
-  ~Tracer() override { current = nullptr; }
+  ~Narrator() override { current = nullptr; }
 
   std::size_t choose(const std::vector<TaskInfo>& runnable, const TaskInfo* last) override {
     const std::size_t place = chooser_.choose(runnable, last);
@@ -125,7 +125,7 @@ class Tracer final : public Chooser {
   }
 
   // Who traces this process's schedule. Its only thread asks.
-  static inline Tracer* current = nullptr;
+  static inline Narrator* current = nullptr;
 
  private:
   void save() const {
@@ -336,8 +336,8 @@ TracedEnd run_traced(const Exploration& exploration, std::uint64_t seed, std::si
   TracedEnd traced;
   traced.end = in_child(progress, exploration.limit, [&] {
     const auto chooser = make_chooser(exploration, seed);
-    Tracer tracer(*chooser, steps.get(), head_bytes);
-    run_counted(progress, tracer, program);
+    Narrator narrator(*chooser, steps.get(), head_bytes);
+    run_counted(progress, narrator, program);
   });
   traced.steps = read_end(steps.get(), kTraceHead + kMostSaid);
   traced.choices = longest_of(progress);
@@ -416,10 +416,10 @@ void wrong_answer(std::string_view text) {
   ::_exit(kWrongExit);
 }
 
-bool traced() { return Tracer::current != nullptr; }
+bool traced() { return Narrator::current != nullptr; }
 
 void add_note(std::string_view text) {
-  if (traced()) Tracer::current->add(fmt::format("        · {}\n", text));
+  if (traced()) Narrator::current->add(fmt::format("        · {}\n", text));
 }
 
 const char* to_string(BadEnd kind) {

@@ -163,7 +163,11 @@ bool register_jobs() {
 
 }  // namespace bulkhead::program
 
+// A name that no other registration in the same translation unit has.
+#define BULKHEAD_JOIN_EXPANDED(a, b) a##b
+#define BULKHEAD_JOIN(a, b) BULKHEAD_JOIN_EXPANDED(a, b)
+
 // At namespace scope of one .cpp file that is linked into the worker.
-#define BULKHEAD_JOBS_PROGRAM(Program)                      \
-  [[maybe_unused]] static const bool bulkhead_registered_ = \
+#define BULKHEAD_JOBS_PROGRAM(Program)                                                  \
+  [[maybe_unused]] static const bool BULKHEAD_JOIN(bulkhead_registered_, __COUNTER__) = \
       ::bulkhead::program::register_jobs<Program>()

@@ -80,6 +80,6 @@ bool register_one_network() {
 }  // namespace bulkhead::program
 
 // At namespace scope of one .cpp file that is linked into the worker.
-#define BULKHEAD_NETWORK(Network)                                   \
-  [[maybe_unused]] static const bool bulkhead_network_registered_ = \
+#define BULKHEAD_NETWORK(Network)                                                       \
+  [[maybe_unused]] static const bool BULKHEAD_JOIN(bulkhead_registered_, __COUNTER__) = \
       ::bulkhead::program::register_one_network<Network>()

@@ -11,7 +11,7 @@
 namespace bulkhead::coordinator {
 namespace {
 
-constexpr std::uint64_t kSeed = 20240917;
+constexpr std::uint64_t kSpreadSeed = 20240917;
 constexpr double kFractions[] = {0.001, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 0.999, 0.9999};
 
 double unit(std::mt19937_64& generator) {
@@ -37,14 +37,14 @@ double exact(std::vector<double> values, double fraction) {
 TEST(HistogramTest, PercentilesAreWithinOnePercentOfTheExactOnes) {
   for (const std::size_t count :
        {std::size_t{1}, std::size_t{7}, std::size_t{1000}, std::size_t{50000}}) {
-    const std::vector<double> values = spread(count, kSeed + count);
+    const std::vector<double> values = spread(count, kSpreadSeed + count);
     Histogram histogram;
     for (const double value : values) histogram.record(value);
     EXPECT_EQ(histogram.count(), count);
     for (const double fraction : kFractions) {
       const double truth = exact(values, fraction);
       EXPECT_NEAR(histogram.percentile(fraction), truth, truth * 0.01)
-          << count << " values, fraction " << fraction << ", seed " << kSeed;
+          << count << " values, fraction " << fraction << ", seed " << kSpreadSeed;
     }
     EXPECT_EQ(histogram.percentile(0), exact(values, 0));
     EXPECT_EQ(histogram.percentile(1), exact(values, 1));
@@ -77,11 +77,11 @@ TEST(HistogramTest, MergeEqualsRecordingEverythingInOne) {
   Histogram one;
   Histogram two;
   Histogram both;
-  for (const double value : spread(1000, kSeed)) {
+  for (const double value : spread(1000, kSpreadSeed)) {
     one.record(value);
     both.record(value);
   }
-  for (const double value : spread(3000, kSeed + 1)) {
+  for (const double value : spread(3000, kSpreadSeed + 1)) {
     two.record(value);
     both.record(value);
   }

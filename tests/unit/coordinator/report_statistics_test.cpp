@@ -11,7 +11,7 @@ namespace bulkhead::coordinator {
 namespace {
 
 // Uniform in [0, 1), the same on every machine.
-double unit(std::mt19937_64& generator) {
+double drawn(std::mt19937_64& generator) {
   return static_cast<double>(generator() >> 11) * 0x1.0p-53;
 }
 
@@ -51,7 +51,7 @@ TEST(StatisticsTest, EqualValuesHaveAnIntervalOfNoWidth) {
 TEST(StatisticsTest, SameSeedGivesSameInterval) {
   std::mt19937_64 generator(3);
   std::vector<double> values;
-  for (int i = 0; i < 31; ++i) values.push_back(unit(generator));
+  for (int i = 0; i < 31; ++i) values.push_back(drawn(generator));
   const auto one = median_interval(values, 99);
   const auto two = median_interval(values, 99);
   ASSERT_TRUE(one && two);
@@ -67,7 +67,7 @@ TEST(StatisticsTest, IntervalsCoverTheTrueMedianAboutAsOftenAsTheySay) {
   constexpr int kTrials = 200;
   for (std::uint64_t trial = 0; trial < kTrials; ++trial) {
     std::vector<double> values;
-    for (int i = 0; i < 15; ++i) values.push_back(unit(generator));
+    for (int i = 0; i < 15; ++i) values.push_back(drawn(generator));
     const auto interval = median_interval(values, trial);
     ASSERT_TRUE(interval);
     if (interval->low <= 0.5 && interval->high >= 0.5) ++covered;
@@ -125,8 +125,8 @@ TEST(StatisticsTest, TurnedOverTheRatioHasTheSameIntervalTurnedOver) {
     std::vector<double> one;
     std::vector<double> two;
     for (std::size_t i = 0; i < pairs; ++i) {
-      one.push_back(1 + unit(generator));
-      two.push_back(1.5 + unit(generator));
+      one.push_back(1 + drawn(generator));
+      two.push_back(1.5 + drawn(generator));
     }
     const auto up = paired_ratio(one, two);
     const auto down = paired_ratio(two, one);

@@ -10,7 +10,7 @@ namespace {
 
 using testing::HasSubstr;
 
-Description example() {
+Description every_type() {
   return {"example",
           "an example",
           false,
@@ -24,7 +24,7 @@ Description example() {
 std::string refusal(const std::map<std::string, std::string>& values,
                     std::vector<std::string> inputs = {}) {
   try {
-    const Settings settings(example(), values, std::move(inputs));
+    const Settings settings(every_type(), values, std::move(inputs));
   } catch (const std::invalid_argument& error) {
     return error.what();
   }
@@ -32,7 +32,7 @@ std::string refusal(const std::map<std::string, std::string>& values,
 }
 
 TEST(SettingsTest, DefaultsStandWhereNothingWasGiven) {
-  const Settings settings(example(), {{"count", "-7"}, {"word", "a=b"}}, {});
+  const Settings settings(every_type(), {{"count", "-7"}, {"word", "a=b"}}, {});
   EXPECT_EQ(settings.integer("count"), -7);
   EXPECT_EQ(settings.size("bytes"), 1024U);
   EXPECT_EQ(settings.duration("wait"), std::chrono::nanoseconds(0));
@@ -40,12 +40,12 @@ TEST(SettingsTest, DefaultsStandWhereNothingWasGiven) {
 }
 
 TEST(SettingsTest, AFileToWriteIsNoneOrThePlaceThatWasGiven) {
-  EXPECT_EQ(Settings(example(), {}, {}).output("picture"), "");
-  EXPECT_EQ(Settings(example(), {{"picture", "/run/7"}}, {}).output("picture"), "/run/7");
+  EXPECT_EQ(Settings(every_type(), {}, {}).output("picture"), "");
+  EXPECT_EQ(Settings(every_type(), {{"picture", "/run/7"}}, {}).output("picture"), "/run/7");
 }
 
 TEST(SettingsTest, ADurationBecomesIterationsByTheCalibration) {
-  Description computing = example();
+  Description computing = every_type();
   computing.wants_calibration = true;
   const auto iterations = [&](const char* wait, double rate) {
     return Settings(computing, {{"wait", wait}}, {}, rate).iterations("wait");
@@ -79,14 +79,14 @@ TEST(SettingsTest, ANumberOutOfRangeIsRefusedWithTheRange) {
 
 TEST(SettingsTest, InputsAreGivenExactlyToProgramsThatTakeThem) {
   EXPECT_THAT(refusal({}, {"/tmp"}), HasSubstr("takes no --input"));
-  Description taking = example();
+  Description taking = every_type();
   taking.takes_input = true;
   EXPECT_THROW(Settings(taking, {}, {}), std::invalid_argument);
   EXPECT_EQ(Settings(taking, {}, {"a", "b"}).inputs(), (std::vector<std::string>{"a", "b"}));
 }
 
 TEST(SettingsDeathTest, AskingForWhatIsNotDescribedAborts) {
-  const Settings settings(example(), {}, {});
+  const Settings settings(every_type(), {}, {});
   EXPECT_DEATH(static_cast<void>(settings.integer("nothing")), "no setting 'nothing'");
   EXPECT_DEATH(static_cast<void>(settings.integer("word")), "'word' is not an integer");
   EXPECT_DEATH(static_cast<void>(settings.output("word")), "'word' is not a file to write");
@@ -94,20 +94,20 @@ TEST(SettingsDeathTest, AskingForWhatIsNotDescribedAborts) {
 }
 
 TEST(DigestTest, EveryPartOfADescriptionChangesIt) {
-  const std::string plain = digest(example(), "build");
+  const std::string plain = digest(every_type(), "build");
   EXPECT_EQ(plain.size(), 16U);
-  EXPECT_EQ(plain, digest(example(), "build"));
-  EXPECT_NE(plain, digest(example(), "other"));
-  Description changed = example();
+  EXPECT_EQ(plain, digest(every_type(), "build"));
+  EXPECT_NE(plain, digest(every_type(), "other"));
+  Description changed = every_type();
   changed.parameters[0].default_value = "6";
   EXPECT_NE(plain, digest(changed, "build"));
-  changed = example();
+  changed = every_type();
   changed.takes_input = true;
   EXPECT_NE(plain, digest(changed, "build"));
-  changed = example();
+  changed = every_type();
   changed.wants_calibration = true;
   EXPECT_NE(plain, digest(changed, "build"));
-  changed = example();
+  changed = every_type();
   changed.name = "examplea";  // the same letters in another field
   changed.summary = "n example";
   EXPECT_NE(plain, digest(changed, "build"));

@@ -40,7 +40,7 @@ int waiting(const Scheduler& scheduler, ParkReason reason) {
 }
 
 // Without a scheduling point.
-void compute_until(const std::atomic<bool>& flag) {
+void hog_until(const std::atomic<bool>& flag) {
   await_outside([&] { return flag.load(); });
 }
 
@@ -273,7 +273,7 @@ TEST_P(PollTakeOverTest, WhileOthersCompute) {
     });
     while (waiting(*Scheduler::current(), ParkReason::kReadable) == 0) yield();
     put(ends.in);
-    compute_until(told);
+    hog_until(told);
   });
 }
 
@@ -297,7 +297,7 @@ TEST_P(PollTakeOverTest, WhenTheOneThatPolledComputes) {
     go([&] {
       EXPECT_TRUE(wait_readable(first.out.get()));
       computes = true;
-      compute_until(told);
+      hog_until(told);
     });
     EXPECT_TRUE(wait_readable(second.out.get()));
     told = true;
@@ -320,7 +320,7 @@ TEST_P(PollTakeOverTest, WhenTheFirstWaitComesBeforeALongComputation) {
     impl_ = current_task()->scheduler;
     go([&] {
       gate.receive();
-      compute_until(told);
+      hog_until(told);
     });
     sleep_for(30ms);  // so that all are asleep, mostly
     gate.send(1);     // the other runs next

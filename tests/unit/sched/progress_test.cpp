@@ -16,7 +16,7 @@ namespace {
 using namespace std::chrono_literals;
 using ProgressTest = SchedTest;
 
-void compute_until(const std::atomic<bool>& flag) {
+void spin_until(const std::atomic<bool>& flag) {
   while (!flag) {
   }
 }
@@ -50,7 +50,7 @@ TEST_F(ProgressTest, OneThatWasWokenRunsThoughItsWakerComputes) {
       });
       sleep_for(1ms);  // it waits, and the other processor sleeps
       channel.send(1);
-      compute_until(received);
+      spin_until(received);
     }
   });
 }
@@ -63,7 +63,7 @@ TEST_F(ProgressTest, OneThatYieldedRunsThoughTheNextOneComputes) {
       group.add();
       sleep_for(1ms);
       go([&] {
-        compute_until(back);
+        spin_until(back);
         group.done();
       });
       yield();
@@ -81,7 +81,7 @@ TEST_F(ProgressTest, ASleeperWakesThoughTheOthersCompute) {
       group.add();
       sleep_for(1ms);
       go([&] {
-        compute_until(awake);
+        spin_until(awake);
         group.done();
       });
       sleep_for(1ms);

@@ -32,6 +32,9 @@ inline Options options_of(unsigned processors) {
   return options;
 }
 
+// What an arm of a select does whose value does not matter.
+inline constexpr auto kNothing = [](auto&&...) {};
+
 // A random one, which a test tells when it fails; BULKHEAD_TEST_SEED=N: the same each time.
 inline std::uint64_t test_seed() {
   const char* const given = std::getenv("BULKHEAD_TEST_SEED");

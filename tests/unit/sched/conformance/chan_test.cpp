@@ -19,7 +19,6 @@ namespace {
 
 using GoChan = EverywhereTest;
 using GoChanDeathTest = SchedTest;
-const auto kNothing = [](auto&&...) {};
 
 // fifo: values keep their order, in a buffer and through a line of goroutines that each take one.
 TEST_P(GoChan, Fifo) {

@@ -18,11 +18,10 @@ struct Way {
   std::optional<int> (*try_receive)(Channel<int>& from, bool& happened);
 };
 
-Channel<int>& silent() {
+Channel<int>& never() {
   static Channel<int> channel;
   return channel;
 }
-const auto kNothing = [](auto&&...) {};
 const auto kWrong = [](auto&&...) { ADD_FAILURE() << "the wrong arm"; };
 
 constexpr Way kWays[] = {
@@ -53,22 +52,22 @@ constexpr Way kWays[] = {
        return got;
      }},
     {"by select of two",
-     [](Channel<int>& to) { select(send(to, 1, kNothing), receive(silent(), kWrong)); },
+     [](Channel<int>& to) { select(send(to, 1, kNothing), receive(never(), kWrong)); },
      [](Channel<int>& to) {
        bool sent = true;
-       select(otherwise([&] { sent = false; }), receive(silent(), kWrong), send(to, 1, kNothing));
+       select(otherwise([&] { sent = false; }), receive(never(), kWrong), send(to, 1, kNothing));
        return sent;
      },
      [](Channel<int>& from) {
        std::optional<int> got;
-       select(receive(silent(), kWrong),
+       select(receive(never(), kWrong),
               receive(from, [&](std::optional<int> value) { got = value; }));
        return got;
      },
      [](Channel<int>& from, bool& happened) {
        std::optional<int> got;
        happened = true;
-       select(receive(silent(), kWrong),
+       select(receive(never(), kWrong),
               receive(from, [&](std::optional<int> value) { got = value; }),
               otherwise([&] { happened = false; }));
        return got;

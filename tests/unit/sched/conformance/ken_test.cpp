@@ -12,13 +12,13 @@
 namespace bulkhead::sched {
 namespace {
 
-constexpr int kValues = 76;
+constexpr int kKenValues = 76;
 
 // A channel with one that sends 0, 1, … and one that sees that none is missing.
 struct Line {
   explicit Line(std::size_t capacity) : channel(capacity) {}
-  Channel<int>* to() { return sent < kValues ? &channel : nullptr; }
-  Channel<int>* from() { return received < kValues ? &channel : nullptr; }
+  Channel<int>* to() { return sent < kKenValues ? &channel : nullptr; }
+  Channel<int>* from() { return received < kKenValues ? &channel : nullptr; }
   void take(std::optional<int> value) {
     EXPECT_EQ(value, received);
     ++received;
@@ -46,14 +46,14 @@ class GoKen : public EverywhereTest {
     for (std::size_t i = 0; i < count; ++i) pointers.push_back(&lines.emplace_back(capacity));
     run([&] { start(pointers); });
     for (const Line& line : lines) {
-      EXPECT_EQ(line.sent, kValues);
-      EXPECT_EQ(line.received, kValues);
+      EXPECT_EQ(line.sent, kKenValues);
+      EXPECT_EQ(line.received, kKenValues);
     }
   }
 
   void send_on(Line& line) {
     go([&line, pause = pauses(10)]() mutable {
-      while (line.sent < kValues) {
+      while (line.sent < kKenValues) {
         pause();
         line.channel.send(line.sent);
         ++line.sent;
@@ -62,7 +62,7 @@ class GoKen : public EverywhereTest {
   }
   void receive_on(Line& line) {
     go([&line, pause = pauses(10)]() mutable {
-      while (line.received < kValues) {
+      while (line.received < kKenValues) {
         pause();
         line.take(line.channel.receive());
       }

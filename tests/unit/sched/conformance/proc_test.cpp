@@ -14,8 +14,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-const auto kNothing = [](auto&&...) {};
-
 class GoProc : public EverywhereTest {
  protected:
   // Polls and yields until it is told to stop, and answers.

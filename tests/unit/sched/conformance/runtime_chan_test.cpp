@@ -14,8 +14,6 @@
 namespace bulkhead::sched {
 namespace {
 
-const auto kNothing = [](auto&&...) {};
-
 class GoRuntimeChan : public EverywhereTest {
  protected:
   // How much there is to do: of Go's numbers, or where it is slow a tenth or a hundredth.

@@ -34,7 +34,6 @@ Channel<int>& closed() {
   return channel;
 }
 const auto kNever = [](auto&&...) { FAIL() << "an arm that is never ready"; };
-const auto kNothing = [](auto&&...) {};
 
 constexpr Row kWaiting[] = {
     {"send to nobody", [] { kNoSender.send(7); }},

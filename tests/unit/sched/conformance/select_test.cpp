@@ -17,7 +17,6 @@ namespace bulkhead::sched {
 namespace {
 
 using GoSelect = EverywhereTest;
-const auto kNothing = [](auto&&...) {};
 
 // select: an arm is switched off by making its channel null; what it would send is made all the
 // same, for each select anew.

@@ -21,8 +21,6 @@ using base::Clock;
 using base::Duration;
 using base::TimePoint;
 
-const auto kNothing = [](auto&&...) {};
-
 using GoTime = EverywhereTest;
 
 TEST_P(GoTime, TestSleep) {

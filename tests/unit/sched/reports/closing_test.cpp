@@ -76,7 +76,6 @@ struct Sending {
   const char* name;
   void (*send)(Channel<int>& to);
 };
-const auto kNothing = [](auto&&...) {};
 constexpr Sending kSending[] = {
     {"send", [](Channel<int>& to) { to.send(1); }},
     {"select",
