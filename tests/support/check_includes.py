@@ -20,7 +20,7 @@ PRIVATE = {
 
 def module_of(path):
     """The module whose rules hold for a file; mains and tests may use anything."""
-    found = re.match(r"include/bulkhead/(\w+)/|proto/(transport|wire)/|worker/(sched|program|bench)/", path)
+    found = re.match(r"include/bulkhead/(\w+)/|proto/(transport|wire)/|worker/(sched|program|bench|crossing)/", path)
     if found:
         return next(group for group in found.groups() if group)
     if re.fullmatch(r"(worker|coordinator)/main\.cpp|tests/.*", path):
@@ -39,7 +39,7 @@ def included_module(header, path):
         return found.group(1)
     parts = {"host", "supervise", "dispatch", "faults", "evidence", "report", "cli", "coordinator.hpp"}
     first = header.split("/")[0]
-    if first in ("sched", "program", "bench", "wire", "transport"):
+    if first in ("sched", "program", "bench", "crossing", "wire", "transport"):
         return first
     return "coordinator" if first in parts else None
 
