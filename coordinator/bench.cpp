@@ -23,7 +23,7 @@ namespace {
 
 // Of one run of one row: some seconds on an idle machine, and sanitizers and a load of ten besides.
 constexpr auto kDeadline = std::chrono::minutes(5);
-constexpr int kMaxFigures = 16;
+constexpr int kMaxFigures = 64;
 
 // The rows of --only in the worker's order, each once; kExitUsage for one that it does not have.
 tl::expected<std::vector<std::string>, Stop> chosen_rows(const v1::BenchList& list,
@@ -162,7 +162,7 @@ int bench(const Options& options, Host& host, Interrupts& interrupts) {
   if (const auto description = inquiry.describe(); !description) {
     return complain(description.error());
   }
-  const auto list = inquiry.bench_rows();
+  const auto list = inquiry.bench_rows(options.scenario);
   if (!list) return complain(list.error());
   const auto rows = chosen_rows(*list, options.only);
   if (!rows) return complain(rows.error());

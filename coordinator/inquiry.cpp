@@ -65,8 +65,8 @@ tl::expected<double, Stop> Inquiry::calibrate() {
   return rate;
 }
 
-tl::expected<v1::BenchList, Stop> Inquiry::bench_rows() {
-  const auto output = ask({"--bench", "sched"}, "list its benches");
+tl::expected<v1::BenchList, Stop> Inquiry::bench_rows(const std::string& bench) {
+  const auto output = ask({"--bench", bench}, "list its benches");
   if (!output) return tl::unexpected(output.error());
   v1::BenchList list;
   if (!parse_json(*output, list) || list.rows().empty()) {

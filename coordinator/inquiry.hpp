@@ -25,8 +25,8 @@ class Inquiry {
   tl::expected<v1::WorkerDescription, Stop> describe();
   // Iterations of synthetic work that it does in a second, with nothing else of ours running.
   tl::expected<double, Stop> calibrate();
-  // The rows of `bulkhead bench sched` that it can run.
-  tl::expected<v1::BenchList, Stop> bench_rows();
+  // The rows of `bulkhead bench BENCH` that it can run.
+  tl::expected<v1::BenchList, Stop> bench_rows(const std::string& bench);
 
  private:
   tl::unexpected<Stop> refuse(const std::string& text) const;

@@ -12,7 +12,7 @@ Usage: bulkhead COMMAND [FLAGS]
 
   run SCENARIO      run a program under one model
   compare SCENARIO  run it under several models and show them side by side
-  bench sched       what switching, talking and starting goroutines cost on this machine
+  bench sched|ipc   what goroutines cost on this machine, and a message by each way there is
   explore PROGRAM   search the interleavings of a network for one that ends badly
   list              programs with their settings, models, faults
   doctor            what this machine can and cannot do, with reason and remedy
@@ -92,17 +92,24 @@ constexpr const char* kCompareExamples =
 )";
 
 constexpr const char* kBenchHelp =
-    R"(Usage: bulkhead bench sched [FLAGS]: what the scheduler's operations cost on this machine
+    R"(Usage: bulkhead bench sched|ipc [FLAGS]: what the scheduler's operations cost on this machine;
+what a message costs between two parties
 
 Rows, each run alone in a fresh worker, all of them once, then all of them again
+sched
   yield mutex8 mix64                                    taking turns
   chan_pingpong chan_1p1c chan_4p4c select4             handing over
   spawn_join_wave spawn_join fanout_10k fib_fork fib    starting and joining
   ring503 sieve skynet                                  many, joined by channels
   timers fd_pingpong parked                             for a time, for descriptors, many that wait
+ipc, with 64 B, 1 KiB and 64 KiB: there and back, and one way as fast as they are taken
+  call channel threads inproc                           within a process
+  shm unix                                              goroutines of two processes
+  raw-line raw-pipe raw-unix                            floors: what the machine gives
 
   --only A,B           these rows (all)
-  --processors P       of each worker; with 1 it keeps to one CPU (1, then all usable cores)
+  --processors P       sched: of each worker; with 1 it keeps to one CPU. ipc: 1, both parties share
+                       a CPU; 2, each has its own (1, then all usable cores)
   --runs R             of each row; from 5 up with a 95 % interval of the median (5)
   --json FILE|-        the report as JSON; - is standard output, and nothing else there
   --help, --version
@@ -114,7 +121,7 @@ bulkhead, 130/143 interrupted (what was measured is shown).
 Examples
   bulkhead bench sched
   bulkhead bench sched --only yield,chan_pingpong --processors 1 --runs 10
-  bulkhead bench sched --json sched.json
+  bulkhead bench ipc --only shm,unix --json ipc.json
 )";
 
 constexpr const char* kExploreHelp =

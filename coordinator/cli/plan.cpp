@@ -328,9 +328,9 @@ class Resolver : public Judge {
 
   Done bench() {
     options_.scenario = *words_.scenario;
-    if (options_.scenario != "sched") {
+    if (options_.scenario != "sched" && options_.scenario != "ipc") {
       return stop(kExitUsage, "unknown bench {}{}", in_quotes(options_.scenario),
-                  suggestion(options_.scenario, "benches", {"sched"}));
+                  suggestion(options_.scenario, "benches", {"sched", "ipc"}));
     }
     options_.worker_path = default_worker();
     if (const auto only = given("only")) {

@@ -1,6 +1,8 @@
-// `bulkhead bench sched`: one row of it is run in earnest; how fast it is is of no interest here.
+// `bulkhead bench`: a row of each kind is run in earnest; how fast it is is of no interest here.
 #include <signal.h>
 
+#include <fstream>
+#include <map>
 #include <regex>
 #include <set>
 #include <sstream>
@@ -15,8 +17,8 @@ using Json = nlohmann::json;
 class BenchTest : public CommandTest {
  protected:
   // The worker's own list, as the refusal of an unknown row tells it.
-  std::set<std::string> rows_of_the_worker() {
-    const Outcome outcome = bulkhead({"bench", "sched", "--only", "nonesuch"});
+  std::set<std::string> rows_of_the_worker(const std::string& bench) {
+    const Outcome outcome = bulkhead({"bench", bench, "--only", "nonesuch"});
     EXPECT_EQ(outcome.exit_code, 2);
     EXPECT_EQ(outcome.out, "");
     std::smatch found;
@@ -70,18 +72,57 @@ TEST_F(BenchTest, TheHelpListsTheRowsOfTheWorker) {
   const Outcome help = bulkhead({"bench", "--help"});
   ASSERT_EQ(help.exit_code, 0);
   std::istringstream lines(help.out.substr(help.out.find("\nRows")));
-  std::set<std::string> told;
+  std::map<std::string, std::set<std::string>> told;  // by bench
+  std::string bench;
   std::string line;
   std::getline(lines, line);  // the end of the line before
   std::getline(lines, line);  // "Rows, …"
   while (std::getline(lines, line) && !line.empty()) {
+    if (line.front() != ' ') {
+      bench = line.substr(0, line.find(','));
+      continue;
+    }
     std::istringstream names(line.substr(0, line.find("  ", 2)));  // then what they are about
-    for (std::string name; names >> name;) told.insert(name);
+    for (std::string name; names >> name;) told[bench].insert(name);
   }
 #if !__has_include(<bulkhead/sched/select.hpp>)
-  told.erase("select4");
+  told["sched"].erase("select4");
 #endif
-  EXPECT_EQ(told, rows_of_the_worker());
+  EXPECT_EQ(told["sched"], rows_of_the_worker("sched"));
+  EXPECT_EQ(told["ipc"], rows_of_the_worker("ipc"));
+  EXPECT_EQ(told.size(), 2u);
+}
+
+// Each of the ways, with both parties on one CPU, which every machine has.
+TEST_F(BenchTest, EachWayOfAMessageHasItsFigures) {
+  const Outcome outcome =
+      bulkhead({"bench", "ipc", "--processors", "1", "--runs", "1", "--json", path("ipc.json")});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err << outcome.out;
+  const Json report = Json::parse(std::ifstream(path("ipc.json")));
+  EXPECT_EQ(report["bench"], "ipc");
+  EXPECT_EQ(report["failures"], Json::array());
+  std::map<std::string, double> figures;
+  for (const Json& row : report["rows"])
+    figures[row["name"].get<std::string>() + ' ' + row["params"].get<std::string>()] =
+        row["median"];
+  for (const std::string& way : rows_of_the_worker("ipc")) {
+    for (const char* const size : {"64", "1024", "65536"}) {
+      const auto figure = [&](const std::string& what) {
+        const std::string name = way + '.' + what + " procs=1 size=" + size;
+        EXPECT_EQ(figures.count(name), 1u) << name;
+        return figures[name];
+      };
+      EXPECT_LE(figure("trip"), figure("trip_p90"));
+      EXPECT_LE(figure("trip_p90"), figure("trip_p99"));
+      EXPECT_GT(figure("trip_cpu"), 0);
+      EXPECT_GT(figure("one_way"), 0);
+      EXPECT_GT(figure("one_way_cpu"), 0);
+      // A line of the table has them all.
+      EXPECT_TRUE(std::regex_search(outcome.out,
+                                    std::regex("\n" + way + " +procs=1 size=" + size + " +[0-9]")))
+          << outcome.out;
+    }
+  }
 }
 
 TEST_F(BenchTest, AnInterruptShowsWhatThereIsAndLeavesNoWorker) {

@@ -16,6 +16,7 @@
 #include <optional>
 #include <string_view>
 
+#include "bench/crossing.hpp"
 #include "bench/rows.hpp"
 
 namespace bulkhead::bench {
@@ -46,9 +47,10 @@ int print_json(const google::protobuf::Message& message) {
   return std::fflush(stdout) == 0 ? 0 : kExitInternal;
 }
 
-int print_list(const std::vector<Row>& rows) {
+template <class Rows>
+int print_list(const Rows& rows) {
   v1::BenchList list;
-  for (const Row& row : rows) list.add_rows(row.name);
+  for (const auto& row : rows) list.add_rows(row.name);
   return print_json(list);
 }
 
@@ -102,23 +104,31 @@ int run_row(const Row& row, unsigned processors) {
   return code;
 }
 
+template <class Rows>
+const auto* find_row(const Rows& rows, std::string_view name) {
+  const auto row =
+      std::find_if(rows.begin(), rows.end(), [&](const auto& one) { return one.name == name; });
+  return row == rows.end() ? nullptr : &*row;
+}
+
 }  // namespace
 
 int bench_main(int argc, char** argv) {
+  const std::string_view bench = argc > 2 ? argv[2] : "";
   const std::vector<Row> rows = all_rows();
-  const bool known = argc > 2 && std::string_view(argv[2]) == "sched";
-  if (known && argc == 3) return print_list(rows);
-  if (known && argc == 5) {
-    const auto row = std::find_if(rows.begin(), rows.end(), [&](const Row& candidate) {
-      return std::string_view(candidate.name) == argv[3];
-    });
-    const auto processors = parse_processors(argv[4]);
-    if (row != rows.end() && processors) return run_row(*row, *processors);
-  }
-  std::fprintf(stderr,
-               "%s: --bench sched lists its rows; --bench sched ROW P runs one of them on P "
-               "processors (1 to %u)\n",
-               argv[0], kMaxProcessors);
+  if (argc == 3 && bench == "sched") return print_list(rows);
+  if (argc == 3 && bench == "ipc") return print_list(crossing_rows());
+  const auto processors = argc == 5 ? parse_processors(argv[4]) : std::nullopt;
+  if (processors && bench == "sched")
+    if (const Row* const row = find_row(rows, argv[3])) return run_row(*row, *processors);
+  if (processors && bench == "ipc")
+    if (const CrossingRow* const row = find_row(crossing_rows(), argv[3]))
+      return print_figures(row->run(row->name, *processors > 1), *processors > 1 ? 2 : 1);
+  std::fprintf(
+      stderr,
+      "%s: --bench sched|ipc lists its rows; --bench sched|ipc ROW P runs one of them on P "
+      "processors (1 to %u)\n",
+      argv[0], kMaxProcessors);
   return kExitUsage;
 }
 

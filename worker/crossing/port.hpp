@@ -30,7 +30,9 @@ class Patience {
   void failed() { looks_ /= 2; }
 
  private:
-  static constexpr unsigned kMost = 1024;
+  // About what a wake-up across CPUs takes: looking for longer than that could cost more than it
+  // saves.
+  static constexpr unsigned kMost = 3072;
   static constexpr unsigned kLeast = 64;
   static constexpr unsigned kBetweenTrials = 32;
 

@@ -43,7 +43,7 @@ TEST_F(OptionsTest, EveryMistakeIsOneLineThatSaysWhatWouldBeRight) {
        2,
        "unexpected 'more' after the scenario 'primes'; inputs go after --input"},
       {{"bench"}, 2, "bench needs a BENCH, such as sched; see `bulkhead bench --help`"},
-      {{"bench", "shed"}, 2, "unknown bench 'shed'; did you mean 'sched'? benches: sched"},
+      {{"bench", "shed"}, 2, "unknown bench 'shed'; did you mean 'sched'? benches: sched, ipc"},
       {{"bench", "sched", "yield"},
        2,
        "unexpected 'yield' after the bench 'sched'; rows go after --only"},
