@@ -1,265 +1,32 @@
-// One method for all: the asker sends messages of a size that come back (a trip, each timed), then
-// a stream of them one way, as fast as they are taken, until an answer to the last says that all
-// have come. Both sides copy each message in and out, except where a row says otherwise. The first
-// byte tells the answerer what a message is; nothing else is agreed on, so the asker alone decides
-// how many there are.
-//
-// Processor time is that of both parties. What reading the clock takes is measured and taken off.
+// The ways that a message can take.
 #include "bench/crossing.hpp"
 
 #include <sched.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
+#include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <atomic>
 #include <bulkhead/base/check.hpp>
-#include <bulkhead/base/unique_fd.hpp>
 #include <bulkhead/sched/channel.hpp>
 #include <bulkhead/sched/scheduler.hpp>
 #include <condition_variable>
-#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <filesystem>
-#include <functional>
 #include <mutex>
 #include <thread>
 
+#include "bench/asking.hpp"
+#include "bench/places.hpp"
 #include "crossing/port.hpp"
 
 namespace bulkhead::bench {
 namespace {
 
-constexpr std::array<std::size_t, 3> kSizes{64, 1024, 65'536};
-constexpr std::int64_t kWarmUpNs = 20'000'000;
-constexpr std::int64_t kTripsNs = 150'000'000;
-constexpr std::int64_t kStreamNs = 150'000'000;
-constexpr std::size_t kMostTrips = 200'000;
-constexpr int kBetweenLooks = 64;  // at the clock, in a stream
-
-enum Mark : char { kTrip = 't', kUsage = 'u', kStream = 's', kEnd = 'e', kQuit = 'q' };
-
-struct Usage {
-  double cpu_ns = 0;
-  double switches = 0;  // voluntary
-};
-
-Usage usage_of_this_process() {
-  rusage usage{};
-  ::getrusage(RUSAGE_SELF, &usage);
-  timespec cpu{};
-  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
-  return {static_cast<double>(cpu.tv_sec) * 1e9 + static_cast<double>(cpu.tv_nsec),
-          static_cast<double>(usage.ru_nvcsw)};
-}
-
-// What both parties see, be they two processes or one.
-struct Board {
-  Usage of_answerer;
-  bool one_process = false;
-};
-
-// --- the two parties
-// ------------------------------------------------------------------------------
-
-template <class End>
-void answer(End& end, std::size_t size, Board& board) {
-  std::string message(size, '\0');
-  for (;;) {
-    end.receive(message);
-    switch (message[0]) {
-      case kUsage:
-        board.of_answerer = usage_of_this_process();
-        [[fallthrough]];
-      case kTrip:
-      case kEnd:
-        end.send(message);
-        end.flush();
-        break;
-      case kQuit:
-        return;
-      default:
-        break;
-    }
-  }
-}
-
-double clock_cost_ns() {
-  std::vector<std::int64_t> costs(1001);
-  for (std::int64_t& cost : costs) {
-    const std::int64_t begin = base::monotonic_ns();
-    cost = base::monotonic_ns() - begin;
-  }
-  std::nth_element(costs.begin(), costs.begin() + 500, costs.end());
-  return static_cast<double>(costs[500]);
-}
-
-template <class End>
-class Asker {
- public:
-  Asker(End& end, const char* name, std::size_t size, Board& board)
-      : end_(end), name_(name), message_(size, 'm'), board_(board) {}
-
-  void run(std::vector<Figure>& figures) {
-    trips(kWarmUpNs);
-    const Usage before = both();
-    std::vector<double> times = trips(kTripsNs);
-    const Usage after = both();
-    add_trips(figures, times, before, after);
-    stream(figures);
-    mark(kQuit);
-    end_.send(message_);
-    end_.flush();
-  }
-
- private:
-  void mark(Mark what) { message_[0] = what; }
-  void trip() {
-    end_.send(message_);
-    end_.flush();
-    end_.receive(message_);
-  }
-  Usage both() {
-    mark(kUsage);
-    trip();
-    Usage sum = usage_of_this_process();
-    if (board_.one_process) return sum;
-    sum.cpu_ns += board_.of_answerer.cpu_ns;
-    sum.switches += board_.of_answerer.switches;
-    return sum;
-  }
-
-  std::vector<double> trips(std::int64_t for_ns) {
-    std::vector<double> times;
-    times.reserve(kMostTrips);
-    mark(kTrip);
-    const double clock = clock_cost_ns();
-    const std::int64_t begin = base::monotonic_ns();
-    std::int64_t last = begin;
-    while (times.size() < kMostTrips && last - begin < for_ns) {
-      trip();
-      const std::int64_t now = base::monotonic_ns();
-      times.push_back(std::max(static_cast<double>(now - last) - clock, 0.0));
-      last = now;
-    }
-    return times;
-  }
-
-  void add(std::vector<Figure>& figures, const char* what, double value, const char* unit) {
-    figures.push_back(
-        {fmt::format("{}.{}", name_, what), fmt::format("size={}", message_.size()), value, unit});
-  }
-  void add_trips(std::vector<Figure>& figures, std::vector<double>& times, const Usage& before,
-                 const Usage& after) {
-    std::sort(times.begin(), times.end());
-    const auto count = static_cast<double>(times.size());
-    const auto at = [&](double fraction) {
-      return times[std::min(times.size() - 1, static_cast<std::size_t>(fraction * count))];
-    };
-    add(figures, "trip", at(0.5), "ns/trip");
-    add(figures, "trip_p90", at(0.9), "ns/trip");
-    add(figures, "trip_p99", at(0.99), "ns/trip");
-    // None beyond what so many can tell.
-    if (count >= 10'000) add(figures, "trip_p999", at(0.999), "ns/trip");
-    add(figures, "trip_cpu", (after.cpu_ns - before.cpu_ns) / count, "ns/trip");
-    add(figures, "trip_switches", (after.switches - before.switches) / count, "1/trip");
-  }
-
-  void stream(std::vector<Figure>& figures) {
-    double sent = 0;
-    const auto send_for = [&](std::int64_t for_ns) {
-      mark(kStream);
-      const std::int64_t begin = base::monotonic_ns();
-      do {
-        for (int i = 0; i < kBetweenLooks; ++i) end_.send(message_);
-        sent += kBetweenLooks;
-      } while (base::monotonic_ns() - begin < for_ns);
-      mark(kEnd);
-      trip();
-    };
-    send_for(kWarmUpNs);
-    sent = 0;
-    const Usage before = both();
-    const double ns = time_ns([&] { send_for(kStreamNs); });
-    const Usage after = both();
-    add(figures, "one_way", ns / sent, "ns/message");
-    add(figures, "one_way_cpu", (after.cpu_ns - before.cpu_ns) / sent, "ns/message");
-    add(figures, "one_way_switches", (after.switches - before.switches) / sent, "1/message");
-  }
-
-  End& end_;
-  const char* const name_;
-  std::string message_;
-  Board& board_;
-};
-
-// --- where they run
-// -------------------------------------------------------------------------------
-
-int nth_cpu(int n) {
-  cpu_set_t usable;
-  CPU_ZERO(&usable);
-  sched_getaffinity(0, sizeof usable, &usable);
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu)
-    if (CPU_ISSET(cpu, &usable) && n-- == 0) return cpu;
-  BULKHEAD_CHECK(false, "there are not so many CPUs");
-}
-
-// The calling thread and those that it starts.
-void keep_to(int cpu) {
-  cpu_set_t one;
-  CPU_ZERO(&one);
-  CPU_SET(cpu, &one);
-  sched_setaffinity(0, sizeof one, &one);
-}
-
-struct Place {
-  explicit Place(bool apart) : cpus{nth_cpu(0), nth_cpu(apart ? 1 : 0)} {}
-  std::array<int, 2> cpus;
-};
-
-void in_goroutine(unsigned processors, const std::function<void()>& body) {
-  sched::Options options;
-  options.processors = processors;
-  sched::Scheduler(options).run(body);
-}
-
-// Both bodies, each in a process of its own; the first in this one.
-void in_two_processes(bool apart, const std::function<void()>& asks,
-                      const std::function<void()>& answers) {
-  const Place place(apart);
-  const pid_t child = ::fork();
-  BULKHEAD_CHECK(child >= 0, "can't fork");
-  if (child == 0) {
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    keep_to(place.cpus[1]);
-    answers();
-    ::_exit(0);
-  }
-  keep_to(place.cpus[0]);
-  asks();
-  ::waitpid(child, nullptr, 0);
-  cpu_set_t both;
-  CPU_ZERO(&both);
-  for (const int cpu : place.cpus) CPU_SET(cpu, &both);
-  sched_setaffinity(0, sizeof both, &both);
-}
-
-Board& shared_board() {
-  void* const memory =
-      ::mmap(nullptr, sizeof(Board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  BULKHEAD_CHECK(memory != MAP_FAILED, "no shared page");
-  return *new (memory) Board;
-}
-
-// --- floors
-// ---------------------------------------------------------------------------------------
+// --- floors: what the machine gives ---
 
 struct DescriptorEnd {
   int in;
@@ -359,8 +126,7 @@ std::vector<Figure> raw_line(const char* name, bool apart) {
   return figures;
 }
 
-// --- in one process
-// -------------------------------------------------------------------------------
+// --- in one process ---
 
 struct CallEnd {
   std::string slot;
@@ -393,7 +159,7 @@ struct ChannelEnd {
 
 std::vector<Figure> channel(const char* name, bool apart) {
   std::vector<Figure> figures;
-  if (!apart) keep_to(nth_cpu(0));
+  if (!apart) keep_to(Place(false).cpus[0]);
   for (const std::size_t size : kSizes) {
     in_goroutine(apart ? 2 : 1, [&] {
       sched::Channel<std::string> there(128);
@@ -465,8 +231,7 @@ std::vector<Figure> threads(const char* name, bool apart) {
   return figures;
 }
 
-// --- the data plane
-// -------------------------------------------------------------------------------
+// --- the data plane ---
 
 struct PortEnd {
   crossing::Port port;
@@ -547,7 +312,7 @@ std::vector<Figure> shm_transport(const char* name, bool apart) {
 
 std::vector<Figure> inproc_transport(const char* name, bool apart) {
   std::vector<Figure> figures;
-  if (!apart) keep_to(nth_cpu(0));
+  if (!apart) keep_to(Place(false).cpus[0]);
   for (const std::size_t size : kSizes) {
     Meeting meeting(transport::Kind::kInproc);
     Board board{.of_answerer = {}, .one_process = true};
