@@ -8,9 +8,8 @@
 //   size_t write(a, b)         as much of both as there is room for; 0: none
 //   bool cut()                 what is sent would reach nobody
 //   size_t read(to, size)      0: nothing is there
-//   bool ended()               nothing more will come. Asked after a read() that gave 0; one after
-//   it
-//                              that gives 0 too is final
+//   bool ended()               nothing more will come, but for what a last read() may still give.
+//                              Asked after one that gave 0
 //   prepare_to_wait(side, waker), cancel_wait(side), broken(), kIsMemory, kTellsWakers: as in
 //                              Connection
 //
@@ -107,8 +106,8 @@ class StreamConnection final : public Connection {
     rest_begin_ += stream_.write({}, std::string_view(rest_).substr(rest_begin_));
     if (rest_begin_ < rest_.size()) return no_room();
     rest_begin_ = 0;
-    if (rest_.capacity() > kLargeRest) rest_.shrink_to_fit();
     rest_.clear();
+    if (rest_.capacity() > kLargeRest) rest_.shrink_to_fit();
     return Outcome::kDone;
   }
 
