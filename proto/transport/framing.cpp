@@ -9,25 +9,25 @@ namespace bulkhead::transport {
 
 char* FrameReader::room(std::size_t& size) {
   const std::size_t held = end_ - begin_;
-  std::size_t wanted = kChunk;
-  if (held >= kHeaderBytes) {
-    // The rest of this message; beyond what has arrived only by doubling.
-    const std::size_t whole = kHeaderBytes + get_header(buffer_.get() + begin_);
-    wanted = std::max(wanted, std::min(whole, 2 * held));
-  }
+  if (held == 0) begin_ = end_ = 0;
   if (held == 0 && rounds_ >= kRounds) {
     if (2 * largest_ < capacity_) resize(std::max(kChunk, largest_));
     rounds_ = 0;
     largest_ = 0;
   }
-  if (wanted > capacity_) {
-    resize(wanted);
-  } else if (capacity_ - end_ < kChunk / 2 || held == 0) {
-    std::memmove(buffer_.get(), buffer_.get() + begin_, held);
-    begin_ = 0;
-    end_ = held;
+  if (capacity_ == 0) resize(kChunk);
+  if (capacity_ - end_ < kChunk / 2) {
+    // The rest of this message; beyond what has arrived only by doubling.
+    const std::size_t whole =
+        held < kHeaderBytes ? 0 : kHeaderBytes + get_header(buffer_.get() + begin_);
+    if (whole > capacity_) {
+      resize(std::min(whole, 2 * capacity_));
+    } else if (begin_ > 0) {
+      std::memmove(buffer_.get(), buffer_.get() + begin_, held);
+      begin_ = 0;
+      end_ = held;
+    }
   }
-  if (end_ == capacity_) resize(2 * capacity_);
   size = capacity_ - end_;
   return buffer_.get() + end_;
 }
