@@ -1,6 +1,4 @@
 // Which transport is which.
-#include <algorithm>
-#include <bulkhead/base/check.hpp>
 #include <bulkhead/transport/connection.hpp>
 #include <utility>
 

@@ -28,7 +28,8 @@ class InprocBell {
   InprocBell(std::shared_ptr<InprocPair> pair, End end) : pair_(std::move(pair)), end_(end) {}
   ~InprocBell() {
     gone_at(end_).store(true, std::memory_order_relaxed);
-    ring_fence();  // pairs with the one between arm() and gone(): see RingStream::prepare_to_wait()
+    base::full_fence();  // pairs with the one between arm() and gone(): see
+                         // RingStream::prepare_to_wait()
     ring(Side::kSender);
     ring(Side::kReceiver);
   }

@@ -20,7 +20,7 @@
 #include <algorithm>
 #include <atomic>
 #include <bulkhead/base/error.hpp>
-#include <bulkhead/base/sanitizers.hpp>
+#include <bulkhead/base/full_fence.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -79,16 +79,6 @@ class RingMemory {
   int memfd_ = -1;
 };
 
-// What is stored before it is visible to all before what is loaded after it is read.
-inline void ring_fence() {
-#if defined(BULKHEAD_TSAN)
-  static std::atomic<int> word{0};  // TSan does not understand fences
-  word.fetch_add(1, std::memory_order_seq_cst);
-#else
-  std::atomic_thread_fence(std::memory_order_seq_cst);
-#endif
-}
-
 // The writer's end.
 class RingWriter {
  public:
@@ -120,20 +110,18 @@ class RingWriter {
     if (position_ == published_) return false;
     published_ = position_;
     control_.written.store(position_, std::memory_order_release);
-    ring_fence();
+    base::full_fence();
     return control_.reader_sleeps.load(std::memory_order_relaxed) != 0 &&
            control_.reader_sleeps.exchange(0, std::memory_order_relaxed) != 0;
   }
   // True: there is no room for a byte, and the reader will see that we sleep.
   bool prepare_to_sleep() {
     control_.writer_sleeps.store(1, std::memory_order_relaxed);
-    ring_fence();
+    base::full_fence();
     if (!look(wanted()) && !broken()) return true;
     control_.writer_sleeps.store(0, std::memory_order_relaxed);
     return false;
   }
-  // False: the reader has taken the flag, and wakes.
-  bool cancel_sleep() { return control_.writer_sleeps.exchange(0, std::memory_order_relaxed) != 0; }
   bool broken() const { return broken_.load(std::memory_order_relaxed); }
 
  private:
@@ -175,7 +163,7 @@ class RingReader {
   // Gives the room back of what was read. True: the writer sleeps and is to be woken.
   bool release() {
     control_.taken.store(position_, std::memory_order_release);
-    ring_fence();
+    base::full_fence();
     // Half of it free: waking the writer for less would cost more than it brings.
     if (control_.writer_sleeps.load(std::memory_order_relaxed) == 0) return false;
     const std::uint64_t written = control_.written.load(std::memory_order_acquire);
@@ -185,12 +173,11 @@ class RingReader {
   // True: there is nothing, and the writer will see that we sleep.
   bool prepare_to_sleep() {
     control_.reader_sleeps.store(1, std::memory_order_relaxed);
-    ring_fence();
+    base::full_fence();
     if (written_ == position_ && !look() && !broken()) return true;
     control_.reader_sleeps.store(0, std::memory_order_relaxed);
     return false;
   }
-  bool cancel_sleep() { return control_.reader_sleeps.exchange(0, std::memory_order_relaxed) != 0; }
   bool broken() const { return broken_.load(std::memory_order_relaxed); }
 
  private:

@@ -12,25 +12,16 @@
 
 #include <array>
 #include <atomic>
+#include <bulkhead/base/full_fence.hpp>
 #include <bulkhead/sched/lock.hpp>
 #include <bulkhead/sched/task.hpp>
 #include <cstdint>
-
-#include "sched/sanitizer.hpp"
 
 namespace bulkhead::sched {
 
 inline constexpr std::uint32_t kQueueSlots = 256;
 
-// What is stored before it is visible to all before what is loaded after it is read.
-inline void full_fence() {
-#if defined(BULKHEAD_TSAN)
-  static std::atomic<int> word{0};  // TSan does not understand fences
-  word.fetch_add(1, std::memory_order_seq_cst);
-#else
-  std::atomic_thread_fence(std::memory_order_seq_cst);
-#endif
-}
+using base::full_fence;
 
 // First in, first out: goroutines that have become runnable again. One producer, many consumers.
 // After Go's runqput, runqget and runqgrab (runtime/proc.go).
