@@ -212,6 +212,8 @@ void Coordinator::worker_exited(HostExited&& exited) {
   TraceRef trace;
   if (end.is_crash && snapshot.has_fatal) {
     trace = environment_.traces.add(record.modules, snapshot.fatal, exit);
+  } else if (exited.signal && wire::is_fatal(*exited.signal)) {
+    exit.set_backtrace_note("the worker's crash handler left no record: nothing tells where");
   }
   keep_exit(std::move(exit), std::move(trace));
   record.lifeline.reset();

@@ -28,7 +28,6 @@
 namespace bulkhead::worker {
 namespace {
 
-constexpr int kFatalSignals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS};
 constexpr std::size_t kAlternateStackBytes = 64 * 1024;
 
 wire::CrashPage* g_page = nullptr;
@@ -225,7 +224,7 @@ void install_crash_handler(wire::CrashPage* page) {
   action.sa_flags = SA_SIGINFO | SA_ONSTACK;
   sigemptyset(&action.sa_mask);
   BULKHEAD_CHECK(on_exit(on_exit_call, nullptr) == 0, "on_exit");
-  for (const int signal_number : kFatalSignals) {
+  for (const int signal_number : wire::kFatalSignals) {
     BULKHEAD_CHECK(sigaction(signal_number, &action, nullptr) == 0, "sigaction: errno {}", errno);
   }
 }

@@ -29,6 +29,12 @@ inline constexpr bool kSanitized = true;
 inline constexpr bool kSanitized = false;
 #endif
 
+#if defined(BULKHEAD_TSAN)
+inline constexpr bool kThreadSanitizer = true;
+#else
+inline constexpr bool kThreadSanitizer = false;
+#endif
+
 // Deadlines are there to end a hang, not to measure.
 inline constexpr auto kDeadline = std::chrono::seconds(120);
 // Where the time itself is promised (2 s), with room for a busy machine.

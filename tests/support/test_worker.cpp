@@ -125,6 +125,10 @@ struct Napper {
     if (bad_ == "throw") throw std::runtime_error("job says \x1b[31mno\xff");
     if (bad_ == "stranger") bulkhead::test::be_a_stranger();
     if (bad_ == "quit") raise(SIGQUIT);
+    if (bad_ == "unhandled") {
+      signal(SIGSEGV, SIG_DFL);
+      raise(SIGSEGV);
+    }
     if (bad_ == "blocking") bulkhead::sched::blocking(bulkhead::test::outermost);
     if (bad_ == "talk") talk();
     if (bad_ == "stuck") {

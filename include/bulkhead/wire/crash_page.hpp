@@ -3,10 +3,12 @@
 // all of it as hints from an untrusted process: it copies once (snapshot) and checks the copy.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <bulkhead/base/error.hpp>
 #include <bulkhead/base/unique_fd.hpp>
+#include <csignal>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -30,6 +32,13 @@ inline constexpr std::size_t kMaxStackBytes = 16 * 1024;
 
 // How a worker ends whose jobs wait for one another for ever; `exit_job` names one of them.
 inline constexpr int kDeadlockExit = 113;
+
+// The signals of a crash: the worker's handler leaves a record (`Fatal`) of each.
+inline constexpr std::array kFatalSignals{SIGSEGV, SIGBUS,  SIGILL, SIGFPE,
+                                          SIGABRT, SIGTRAP, SIGSYS};
+inline constexpr bool is_fatal(int signal) {
+  return std::find(kFatalSignals.begin(), kFatalSignals.end(), signal) != kFatalSignals.end();
+}
 
 // Job numbers that are not jobs. Real jobs count from 0.
 inline constexpr std::uint64_t kNoJob = ~std::uint64_t{0};
