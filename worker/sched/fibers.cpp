@@ -11,7 +11,6 @@
 namespace bulkhead::sched {
 namespace {
 constexpr std::uint32_t kFiberCache = 64;  // of a processor
-constexpr std::size_t kKept = 64;          // by the scheduler, however long they are not needed
 constexpr std::size_t kTrimmedAtOnce = 64;
 }  // namespace
 
@@ -81,31 +80,38 @@ void SchedulerImpl::end_fiber(Fiber& fiber, StackPool::Pages pages) {
   pool.release(fiber.stack, pages);  // the fiber lies on it
 }
 
+void SchedulerImpl::give_away_fibers(Processor& processor) {
+  LockGuard guard(fibers_lock);
+  while (Fiber* const fiber = processor.fibers) {
+    processor.fibers = fiber->next;
+    fiber->next = std::exchange(fibers, fiber);
+    ++spare_fibers;
+  }
+  least_spare_fibers += std::exchange(processor.fiber_count, 0);  // nor were these needed
+}
+
 // As many as have lain there unused since the last call. A few at a time: others want the lock.
 void SchedulerImpl::trim_fibers() {
-  std::size_t left = 0;
-  {
-    LockGuard guard(fibers_lock);
-    left = least_spare_fibers - std::min(least_spare_fibers, kKept);
-  }
-  while (left > 0) {
-    Fiber* taken = nullptr;
+  for (Fiber* taken = nullptr;;) {
     {
       LockGuard guard(fibers_lock);
-      for (std::size_t i = 0; i < kTrimmedAtOnce && left > 0 && fibers != nullptr; ++i, --left) {
+      const std::size_t count = std::min(least_spare_fibers, kTrimmedAtOnce);
+      least_spare_fibers -= count;
+      spare_fibers -= count;
+      for (std::size_t i = 0; i < count; ++i) {
         Fiber* const fiber = std::exchange(fibers, fibers->next);
-        --spare_fibers;
         fiber->next = std::exchange(taken, fiber);
       }
-      if (taken == nullptr) left = 0;
+      if (count == 0) {
+        least_spare_fibers = spare_fibers;
+        return;
+      }
     }
     while (Fiber* const fiber = taken) {
       taken = fiber->next;
       end_fiber(*fiber, StackPool::Pages::kGiveBack);
     }
   }
-  LockGuard guard(fibers_lock);
-  least_spare_fibers = spare_fibers;
 }
 
 void SchedulerImpl::end_all_fibers() {

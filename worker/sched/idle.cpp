@@ -225,7 +225,7 @@ bool SchedulerImpl::sleep(Processor& processor) {
     virtual_now = std::max(virtual_now, timers.earliest());
     return false;
   }
-  if (processor.returns_tasks.load(std::memory_order_relaxed)) return_tasks(processor);
+  if (processor.returns_spares.load(std::memory_order_relaxed)) return_spares(processor);
   std::int64_t deadline = Timers::kNever;
   bool last = false;
   bool polls = false;
@@ -259,7 +259,7 @@ bool SchedulerImpl::sleep(Processor& processor) {
   if (last && !finish_if_done()) look_for_deadlock();
   const bool woken_here = processor.next.load(std::memory_order_relaxed) != nullptr;
   const bool stops = finished.load(std::memory_order_acquire) || is_retiring(processor) ||
-                     processor.returns_tasks.load(std::memory_order_relaxed);
+                     processor.returns_spares.load(std::memory_order_relaxed);
   // Whoever begins to wait for a descriptor looks likewise whether anybody watches.
   const bool unwatched = poller.waiting() && !watched.load(std::memory_order_relaxed);
   if (!woken_here && !any_work_for(processor) && !stops && !unwatched) {
@@ -384,7 +384,7 @@ bool SchedulerImpl::sit_out(Processor& processor) {
     for (;;) {
       processor.wake.store(0, std::memory_order_relaxed);
       full_fence();  // whoever calls says first why
-      if (processor.returns_tasks.load(std::memory_order_relaxed)) return_tasks(processor);
+      if (processor.returns_spares.load(std::memory_order_relaxed)) return_spares(processor);
       if (!is_retiring(processor) || finished.load(std::memory_order_acquire)) break;
       futex_wait(processor.wake, Timers::kNever);
       if (monitor != nullptr) monitor->on_activity();  // it may have to look who is wanted

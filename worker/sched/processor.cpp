@@ -230,7 +230,7 @@ Task* SchedulerImpl::pick_due(Processor& processor, std::uint32_t tick) {
     poll_now_and_then(processor);
   if (tick % kFairness == 0) {
     if (unshares.load(std::memory_order_acquire) == &processor) go_unshared(processor);
-    if (processor.returns_tasks.load(std::memory_order_relaxed)) return_tasks(processor);
+    if (processor.returns_spares.load(std::memory_order_relaxed)) return_spares(processor);
     if (is_retiring(processor)) return nullptr;
     if (processor.inbox.size() > 0) return processor.inbox.pop(1).first;
     Task* task = tick / kFairness % 2 == 0 ? processor.fresh.pop_oldest(is_shared()) : nullptr;

@@ -92,8 +92,8 @@ struct alignas(64) Processor : ProcessorHead {
 
   Task* free_tasks = nullptr;
   std::uint32_t free_count = 0;
-  std::atomic<bool> returns_tasks{false};  // the monitor's wish
-  Task* slab_next = nullptr;               // not yet used ones of the last slab
+  std::atomic<bool> returns_spares{false};  // the monitor's wish
+  Task* slab_next = nullptr;                // not yet used ones of the last slab
   Task* slab_end = nullptr;
   std::uint64_t id_next = 0;  // ids taken from the scheduler in blocks
   std::uint64_t id_end = 0;
@@ -191,6 +191,7 @@ struct SchedulerImpl {
   void end_fiber(Fiber& fiber, StackPool::Pages pages);
   void end_all_fibers();
   void release_fiber(Processor& processor, Fiber& fiber);
+  void give_away_fibers(Processor& processor);
   [[noreturn]] void run_goroutines(Fiber& fiber);
   void announce(Processor& processor, Tag tag) {
     if (observer != nullptr) observer->on_switch(processor.index, tag);
@@ -214,8 +215,8 @@ struct SchedulerImpl {
   Task& new_task(Processor* processor);
   void free_task(Processor& processor, Task& task);
   void give_away(Processor& processor, std::uint32_t kept) BULKHEAD_REQUIRES(tasks_lock);
-  void call_in_tasks();
-  void return_tasks(Processor& processor);
+  void call_in_spares();
+  void return_spares(Processor& processor);
   void refill(Processor& processor);
   // All, or those that wait for the one reason.
   std::vector<TaskInfo> tasks(ParkReason only = ParkReason::kNone);

@@ -117,28 +117,29 @@ void SchedulerImpl::trim_tasks() {
   least_spare_tasks = spare_tasks;
 }
 
-// One record in a processor's cache keeps its slab: they come back, too, when they sleep next or
-// come to a decision.
-void SchedulerImpl::call_in_tasks() {
+// After a burst, what processors have cached comes back, too, when they sleep next or come to a
+// decision: one record in a cache would keep its slab.
+void SchedulerImpl::call_in_spares() {
   {
     LockGuard guard(tasks_lock);
     if (spare_tasks < kTrimmedTasks) return;
   }
   for (const auto& processor : processors) {
     if (processor->thread.load(std::memory_order_acquire) == 0) continue;
-    processor->returns_tasks.store(true, std::memory_order_relaxed);
+    processor->returns_spares.store(true, std::memory_order_relaxed);
     wake_if_asleep(*processor);
   }
 }
 
-void SchedulerImpl::return_tasks(Processor& processor) {
-  processor.returns_tasks.store(false, std::memory_order_relaxed);
+void SchedulerImpl::return_spares(Processor& processor) {
+  processor.returns_spares.store(false, std::memory_order_relaxed);
+  give_away_fibers(processor);
   LockGuard guard(tasks_lock);
   give_away(processor, 0);
 }
 
 void SchedulerImpl::trim() {
-  call_in_tasks();
+  call_in_spares();
   trim_fibers();
   trim_tasks();
 }

@@ -45,17 +45,17 @@ class TrimTest : public SchedProcessorsTest {};
 TEST_P(TrimTest, ABurstsMemoryGoesBackAndTheNextBurstHasItsOwn) {
   const int count = kSanitized ? 500 : 50'000;
   run(GetParam(), [&] {
-    burst(kSanitized ? 10 : 1'000);  // what any use takes once
+    burst(10);  // what any use takes once
     const double before = resident_mib();
     for (int round = 0; round < 2; ++round) {
       const double peak = burst(count);
       if (kSanitized) continue;  // they keep memory of their own
       EXPECT_GT(peak, before + 4.0 * count / 1024);
       const auto deadline = base::Clock::now() + 60s;
-      // Room for what processors cache (64 stacks each) and the C library keeps.
-      constexpr double kRoom = 4;
-      while (resident_mib() > before + kRoom && base::Clock::now() < deadline) sleep_for(10ms);
-      EXPECT_LE(resident_mib(), before + kRoom) << "peak " << peak;
+      // For the records of where the stacks are, and for what the C library keeps for each thread.
+      const double room = 0.5 + 0.25 * GetParam();
+      while (resident_mib() > before + room && base::Clock::now() < deadline) sleep_for(10ms);
+      EXPECT_LE(resident_mib(), before + room) << "peak " << peak;
     }
   });
 }
