@@ -2,6 +2,7 @@
 // has the others, and what is not needed for a while is given back to the system.
 #include <algorithm>
 #include <bit>
+#include <bulkhead/base/check.hpp>
 #include <cerrno>
 #include <new>
 #include <utility>
@@ -60,6 +61,14 @@ StackPool& SchedulerImpl::pool_for(std::size_t stack_bytes) {
   std::unique_ptr<StackPool>& pool = other_stacks[bytes];
   if (pool == nullptr) pool = std::make_unique<StackPool>(bytes, probe_stack_guard());
   return *pool;
+}
+
+void look_at_canary(const Fiber& fiber, const Task& task) {
+  BULKHEAD_CHECK(StackPool::canary_whole(fiber.stack),
+                 "goroutine {} (tag {}) overflowed its stack of {} bytes: give it more with "
+                 "go({{.stack_bytes = …}}, …)",
+                 task.id.load(std::memory_order_relaxed), task.tag.load(std::memory_order_relaxed),
+                 fiber.stack.usable_bytes());
 }
 
 void SchedulerImpl::release_fiber(Processor& processor, Fiber& fiber) {

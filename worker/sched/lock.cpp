@@ -89,17 +89,16 @@ void remove_processor(const ProcessorHead& processor) {
   std::erase(all_processors().list, &processor);
 }
 
-ProcessorHead* BiasedLock::lock_slow(const ProcessorHead* processor)
-    BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+ProcessorHead* Bias::enter_slow(const ProcessorHead* processor, std::uint32_t& outer) {
   for (;;) {
     std::uintptr_t owner = owner_.load(std::memory_order_acquire);
-    if (owner == kNobody) break;
+    if (owner == kNobody) return nullptr;
     if (owner == kNew) {
       const bool mine = processor != nullptr && can_bias();
       owner_.compare_exchange_strong(owner, mine ? processor->home : kNobody,
                                      std::memory_order_acq_rel);
     } else if (processor != nullptr && owner == processor->home) {
-      return lock();
+      return enter(outer);
     } else if (processor != nullptr && owner == (processor->home | kLeaving)) {
       // We are not in a section of this one; then nobody of our scheduler is. But we may be in one
       // of another lock, whose end the one who takes it away waits for.
@@ -110,18 +109,16 @@ ProcessorHead* BiasedLock::lock_slow(const ProcessorHead* processor)
       disown(owner);
     }
   }
-  lock_.lock();
-  return nullptr;
 }
 
 // Only the one that has set kLeaving.
-void BiasedLock::disown(std::uintptr_t owner) {
+void Bias::disown(std::uintptr_t owner) {
   barrier_everywhere();
   std::uintptr_t leaving = owner | kLeaving;
   const base::MutexLock guard(all_processors().mutex);
   for (const ProcessorHead* processor : all_processors().list) {
     if (processor->home != owner) continue;
-    // acquire pairs with the release in add_to_sections(): what was done in the section is done.
+    // acquire pairs with the release in set_sections(): what was done in the section is done.
     while (processor->sections.load(std::memory_order_acquire) != 0 &&
            owner_.load(std::memory_order_acquire) == leaving)
       ::sched_yield();

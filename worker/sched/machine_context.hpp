@@ -101,4 +101,7 @@ struct Fiber : MachineContext {
   std::uint32_t events = 0;  // how many of it the trace has got after its go()
 };
 
+// Ends the process when the canary under its stack has been overwritten; only where there is one.
+void look_at_canary(const Fiber& fiber, const Task& task);
+
 }  // namespace bulkhead::sched

@@ -314,7 +314,7 @@ void Monitor::share() {
   }
   barrier_everywhere();
   // acquire pairs with the releases in leave_scheduler(), in sleep(), in finish_if_done(), and in
-  // add_to_sections().
+  // set_sections().
   while ((only.inside.load(std::memory_order_acquire) &&
           !only.asleep.load(std::memory_order_acquire) &&
           !scheduler_.finished.load(std::memory_order_acquire)) ||

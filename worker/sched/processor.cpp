@@ -72,15 +72,10 @@ void run_after(Processor& processor) {
   after.action(processor, after.object);
 }
 
-void check_canary(const Processor& processor, const Task& task) {
+inline void check_canary(const Processor& processor, const Task& task) {
   const Fiber& fiber = *processor.fiber;
-  if (fiber.stack.guard != StackGuard::kCanary) [[likely]]
-    return;
-  BULKHEAD_CHECK(StackPool::canary_whole(fiber.stack),
-                 "goroutine {} (tag {}) overflowed its stack of {} bytes: give it more with "
-                 "go({{.stack_bytes = …}}, …)",
-                 task.id.load(std::memory_order_relaxed), task.tag.load(std::memory_order_relaxed),
-                 fiber.stack.usable_bytes());
+  if (fiber.stack.guard == StackGuard::kCanary) [[unlikely]]
+    look_at_canary(fiber, task);
 }
 
 }  // namespace
@@ -300,6 +295,7 @@ void SchedulerImpl::processor_loop(Processor& processor) {
     switch_to(processor, processor.host, *processor.fiber);
     announce(processor, kNoTag);
   }
+  return_spares(processor);  // a lent one may not run again for long
   processor.thread.store(0, std::memory_order_release);
   set_thread_state(outer);
 }
@@ -316,7 +312,7 @@ void SchedulerImpl::switch_to_host(Processor& processor, MachineContext& from) {
   switch_to(processor, from, processor.host);
 }
 
-void SchedulerImpl::leave(Task& leaver, After after) {
+[[gnu::always_inline]] inline void SchedulerImpl::leave(Task& leaver, After after) {
   Processor& processor = processor_here();
   enter_scheduler(processor);
   check_canary(processor, leaver);

@@ -1,6 +1,6 @@
 // A Lock that costs no atomic instruction while only one thread takes it: the thread of a
-// scheduler's only processor, or of the only one that runs just now. For channels, whose two locked
-// instructions an item would be most of their cost.
+// scheduler's only processor, or of the only one that runs just now. For channels and mutexes,
+// whose locked instructions would be most of their cost.
 //
 // A lock belongs to the scheduler whose processor takes it first. While one processor of it runs
 // alone, that takes the lock by saying that it is in a section, and then looking whether the lock
@@ -31,6 +31,53 @@ void barrier_everywhere();
 void add_processor(const ProcessorHead& processor);
 void remove_processor(const ProcessorHead& processor);
 
+// Whether its caller is the only one who can be at what it guards.
+class Bias {
+ public:
+  // The caller's processor, now in a section, until leave(): it is alone, and whoever else wants in
+  // waits. nullptr: in no section, and others may come in meanwhile. `outer`: the sections that the
+  // processor was in before.
+  ProcessorHead* enter(std::uint32_t& outer) {
+    ProcessorHead* const processor = this_processor();
+    if (processor != nullptr) {
+      outer = processor->sections.load(std::memory_order_relaxed);
+      set_sections(*processor, outer + 1);
+      // The compiler must not turn them round; the processor may: see above.
+      std::atomic_signal_fence(std::memory_order_seq_cst);
+      if (owner_.load(std::memory_order_relaxed) == processor->bias.load(std::memory_order_relaxed))
+          [[likely]]
+        return processor;
+      set_sections(*processor, outer);
+    }
+    const std::uintptr_t owner = owner_.load(std::memory_order_acquire);  // pairs with disown()
+    if (owner != kNobody && (processor == nullptr || owner != processor->home))
+      return enter_slow(processor, outer);
+    return nullptr;
+  }
+  static void leave(ProcessorHead& processor) {
+    set_sections(processor, processor.sections.load(std::memory_order_relaxed) - 1);
+  }
+  // For whoever has entered no other since and not switched: to add and to take away in memory,
+  // where each waits for the other's store, would be half of what an operation takes.
+  static void leave(ProcessorHead& processor, std::uint32_t outer) {
+    set_sections(processor, outer);
+  }
+
+ private:
+  static constexpr std::uintptr_t kNew = 0;
+  static constexpr std::uintptr_t kLeaving = 1;  // a bit: it is being taken away from its owner
+  static constexpr std::uintptr_t kNobody = 2;
+
+  static void set_sections(ProcessorHead& processor, std::uint32_t count) {
+    // release pairs with the acquire in disown() and in Monitor::share().
+    processor.sections.store(count, std::memory_order_release);
+  }
+  ProcessorHead* enter_slow(const ProcessorHead* processor, std::uint32_t& outer);
+  void disown(std::uintptr_t owner);
+
+  std::atomic<std::uintptr_t> owner_{kNew};  // or a ProcessorHead::home
+};
+
 class BULKHEAD_CAPABILITY("lock") BiasedLock {
  public:
   BiasedLock() = default;
@@ -38,27 +85,28 @@ class BULKHEAD_CAPABILITY("lock") BiasedLock {
   BiasedLock& operator=(const BiasedLock&) = delete;
 
   // Answers how the caller holds it: the processor in whose section, nullptr as a Lock.
-  ProcessorHead* lock() BULKHEAD_ACQUIRE() BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
-    ProcessorHead* const processor = this_processor();
-    if (processor != nullptr) {
-      add_to_sections(*processor, 1);
-      // The compiler must not turn them round; the processor may: see above.
-      std::atomic_signal_fence(std::memory_order_seq_cst);
-      if (owner_.load(std::memory_order_relaxed) == processor->bias.load(std::memory_order_relaxed))
-          [[likely]]
-        return processor;
-      add_to_sections(*processor, -1u);
-    }
-    const std::uintptr_t owner = owner_.load(std::memory_order_acquire);  // pairs with disown()
-    if (owner != kNobody && (processor == nullptr || owner != processor->home))
-      return lock_slow(processor);
-    lock_.lock();
-    return nullptr;
+  ProcessorHead* lock() BULKHEAD_ACQUIRE() {
+    std::uint32_t outer = 0;
+    return lock(outer);
+  }
+  // `outer`: for unlock().
+  ProcessorHead* lock(std::uint32_t& outer) BULKHEAD_ACQUIRE() BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+    ProcessorHead* const processor = bias_.enter(outer);
+    if (processor == nullptr) lock_.lock();
+    return processor;
   }
   void unlock() BULKHEAD_RELEASE() { unlock(held_how()); }
   void unlock(ProcessorHead* how) BULKHEAD_RELEASE() BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
     if (how != nullptr)
-      add_to_sections(*how, -1u);
+      Bias::leave(*how);
+    else
+      lock_.unlock();
+  }
+  // For whoever has taken no other since and not switched.
+  void unlock(ProcessorHead* how, std::uint32_t outer)
+      BULKHEAD_RELEASE() BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
+    if (how != nullptr)
+      Bias::leave(*how, outer);
     else
       lock_.unlock();
   }
@@ -69,19 +117,7 @@ class BULKHEAD_CAPABILITY("lock") BiasedLock {
   bool untouched() const { return !lock_.held(); }
 
  private:
-  static constexpr std::uintptr_t kNew = 0;
-  static constexpr std::uintptr_t kLeaving = 1;  // a bit: it is being taken away from its owner
-  static constexpr std::uintptr_t kNobody = 2;
-
-  static void add_to_sections(ProcessorHead& processor, std::uint32_t count) {
-    // release pairs with the acquire in disown() and in Monitor::share().
-    processor.sections.store(processor.sections.load(std::memory_order_relaxed) + count,
-                             std::memory_order_release);
-  }
-  ProcessorHead* lock_slow(const ProcessorHead* processor);
-  void disown(std::uintptr_t owner);
-
-  std::atomic<std::uintptr_t> owner_{kNew};  // or a ProcessorHead::home
+  Bias bias_;
   Lock lock_;
 };
 

@@ -31,16 +31,32 @@ class Mutex {
   }
   void unlock() {
     interleave();
+    std::uint32_t outer = 0;
+    ProcessorHead* const alone = bias_.enter(outer);
     std::uintptr_t state = state_.load(std::memory_order_relaxed);
+    if (alone != nullptr) {
+      const bool simple = may_just_unlock(state);
+      if (simple) state_.store(state & (kWaiting | kWoken), std::memory_order_relaxed);
+      Bias::leave(*alone, outer);
+      if (!simple) unlock_slow();
+      return;
+    }
     do {
-      // One that was woken will come anyway: no need to wake another. (It also keeps the mutex.)
-      if ((state & kLocked) == 0 || (state & (kWaiting | kWoken)) == kWaiting) return unlock_slow();
+      if (!may_just_unlock(state)) return unlock_slow();
     } while (!state_.compare_exchange_weak(state, state & (kWaiting | kWoken),
                                            std::memory_order_release, std::memory_order_relaxed));
   }
 
  private:
   bool take() {
+    std::uint32_t outer = 0;
+    if (ProcessorHead* const alone = bias_.enter(outer)) {
+      const std::uintptr_t found = state_.load(std::memory_order_relaxed);
+      const bool free = (found & kLocked) == 0;
+      if (free) state_.store(found | owner_word(), std::memory_order_relaxed);
+      Bias::leave(*alone, outer);
+      return free;
+    }
     std::uintptr_t state = 0;
     // acquire pairs with the releases in unlock().
     while (!state_.compare_exchange_weak(state, state | owner_word(), std::memory_order_acquire,
@@ -58,13 +74,21 @@ class Mutex {
     return reinterpret_cast<std::uintptr_t>(current_task()) | kLocked;
   }
 
+  // One that was woken will come anyway: no need to wake another. (It also keeps the mutex.)
+  static bool may_just_unlock(std::uintptr_t state) {
+    return (state & kLocked) != 0 && (state & (kWaiting | kWoken)) != kWaiting;
+  }
+
   friend class MutexHolders;  // what reports see of it
 
   bool spin();
   void lock_slow(base::SourceSite site);
   void unlock_slow();
 
-  std::atomic<std::uintptr_t> state_{0};
+  Bias bias_;
+  // In another cache line, so that who comes for it while others do fetches one for writing only.
+  // Changed by one instruction, or in a section of bias_ by a load and a store: nobody else then.
+  alignas(64) std::atomic<std::uintptr_t> state_{0};
   Lock lock_;
   WaiterList waiters_ BULKHEAD_GUARDED_BY(lock_);
 };

@@ -1,7 +1,9 @@
 #include <bulkhead/sched/biased_lock.hpp>
 #include <bulkhead/sched/channel.hpp>
+#include <bulkhead/sched/mutex.hpp>
 #include <chrono>
 #include <memory>
+#include <mutex>
 #include <thread>
 
 #include "sched_test.hpp"
@@ -9,14 +11,27 @@
 namespace bulkhead::sched {
 namespace {
 
-using BiasedLockTest = SchedTest;
+// Long enough for others to come in, if they can.
+std::uint64_t after_a_while(std::uint64_t value) {
+  for (int i = 0; i < 100; ++i) asm volatile("" : "+r"(value));
+  return value;
+}
+
+class BiasedLockTest : public SchedTest {
+ protected:
+  template <class AnyLock>
+  void take_away();
+  template <class AnyLock>
+  void many_threads_come();
+};
 
 // A plain thread takes the ownership away at any instant of the owner's locking and unlocking.
-TEST_F(BiasedLockTest, TakingItAwayLosesNothing) {
+template <class AnyLock>
+void BiasedLockTest::take_away() {
   constexpr int kRounds = kSanitized ? 50 : 500;
   Scheduler& scheduler = make({.processors = 1});
   for (int round = 0; round < kRounds; ++round) {
-    BiasedLock lock;
+    AnyLock lock;
     std::uint64_t count = 0;
     std::uint64_t by_goroutines = 0;
     std::atomic<bool> stop{false};
@@ -25,7 +40,7 @@ TEST_F(BiasedLockTest, TakingItAwayLosesNothing) {
       while (!begun) std::this_thread::yield();
       for (int i = 0; i < round % 50; ++i) begun = true;  // not always at the same instant
       for (int i = 0; i < 20; ++i) {
-        BiasedLockGuard guard(lock);
+        const std::lock_guard guard(lock);
         ++count;
       }
       stop = true;
@@ -35,8 +50,8 @@ TEST_F(BiasedLockTest, TakingItAwayLosesNothing) {
         go([&] {
           while (!stop) {
             for (int j = 0; j < 100; ++j) {
-              BiasedLockGuard guard(lock);
-              ++count;
+              const std::lock_guard guard(lock);
+              count = after_a_while(count) + 1;
               ++by_goroutines;
             }
             begun = true;
@@ -49,11 +64,15 @@ TEST_F(BiasedLockTest, TakingItAwayLosesNothing) {
   }
 }
 
-TEST_F(BiasedLockTest, ManyThreadsComeAtOnce) {
+TEST_F(BiasedLockTest, TakingItAwayLosesNothing) { take_away<BiasedLock>(); }
+TEST_F(BiasedLockTest, TakingAMutexAwayLosesNothing) { take_away<Mutex>(); }
+
+template <class AnyLock>
+void BiasedLockTest::many_threads_come() {
   constexpr int kRounds = kSanitized ? 20 : 100;
   Scheduler& scheduler = make({.processors = 1});
   for (int round = 0; round < kRounds; ++round) {
-    BiasedLock lock;
+    AnyLock lock;
     std::uint64_t count = 0;
     std::atomic<bool> begun{false};
     std::vector<std::thread> threads;
@@ -61,14 +80,14 @@ TEST_F(BiasedLockTest, ManyThreadsComeAtOnce) {
       threads.emplace_back([&] {
         while (!begun) std::this_thread::yield();
         for (int j = 0; j < 50; ++j) {
-          BiasedLockGuard guard(lock);
+          const std::lock_guard guard(lock);
           ++count;
         }
       });
     }
     scheduler.run([&] {
       for (int i = 0; i < 1000; ++i) {
-        BiasedLockGuard guard(lock);
+        const std::lock_guard guard(lock);
         ++count;
         if (i == 10) begun = true;
       }
@@ -79,6 +98,9 @@ TEST_F(BiasedLockTest, ManyThreadsComeAtOnce) {
 }
 
 // A goroutine parks with the lock held, and a plain thread wakes it.
+TEST_F(BiasedLockTest, ManyThreadsComeAtOnce) { many_threads_come<BiasedLock>(); }
+TEST_F(BiasedLockTest, ManyThreadsComeForAMutexAtOnce) { many_threads_come<Mutex>(); }
+
 TEST_F(BiasedLockTest, AChannelBetweenAProcessorAndAThread) {
   constexpr int kRounds = kSanitized ? 20 : 200;
   Scheduler& scheduler = make({.processors = 1});

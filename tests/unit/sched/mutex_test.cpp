@@ -75,7 +75,8 @@ TEST_F(MutexDeathTest, UnlockOfAFreeMutexEndsTheProcess) {
       "not locked");
 }
 
-INSTANTIATE_TEST_SUITE_P(Processors, MutexProcessorsTest, testing::Values(1u, 2u, 4u));
+INSTANTIATE_TEST_SUITE_P(Processors, MutexProcessorsTest,
+                         testing::Values(1u, 2u, 4u, kByTurns, kMigrating));
 
 }  // namespace
 }  // namespace bulkhead::sched
