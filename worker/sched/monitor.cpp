@@ -270,7 +270,11 @@ Parallelism::Period Monitor::measure(std::int64_t now, std::int64_t length) {
       most = progress;
       busiest_ = i;
     }
-    const bool computes = !is_brisk(4 * std::uint64_t{progress}, length);
+    const int thread = processor.thread.load(std::memory_order_acquire);
+    const std::int64_t cpu = thread != 0 ? cpu_ns(thread) : 0;
+    const std::int64_t ran = std::min(cpu - std::exchange(watched.cpu_seen_ns, cpu), length);
+    // While others had the cores it did little, but did not compute either.
+    const bool computes = !is_brisk(4 * std::uint64_t{progress}, ran);
     if (computes && !processor.asleep.load(std::memory_order_relaxed)) period.brisk = false;
   }
   if (!is_brisk(period.progress, length) || scheduler_.pins.load(std::memory_order_relaxed))

@@ -34,8 +34,9 @@ class Monitor {
   // What it has seen of one processor.
   struct Watched {
     std::uint32_t tick = 0;
-    std::int64_t since_ns = 0;  // it has been at that tick
-    std::int64_t cpu_ns = 0;    // that its thread had used by then
+    std::int64_t since_ns = 0;     // it has been at that tick
+    std::int64_t cpu_ns = 0;       // that its thread had used by then
+    std::int64_t cpu_seen_ns = 0;  // likewise, at the last look
     std::uint32_t operations = 0;
     bool asked = false;         // by the signal
     bool told = false;          // as a hog
