@@ -57,6 +57,7 @@ class StreamConnection final : public Connection {
   }
 
   Outcome receive(std::string_view& message) override {
+    if (received_all_) return Outcome::kLost;
     for (bool final = false;;) {
       switch (reader_.next(message)) {
         case FrameReader::Next::kMessage:
@@ -64,7 +65,7 @@ class StreamConnection final : public Connection {
         case FrameReader::Next::kGoodbye:
           return Outcome::kClosed;
         case FrameReader::Next::kBroken:
-          return lose();
+          return end_receiving();
         case FrameReader::Next::kMore:
           break;
       }
@@ -73,7 +74,7 @@ class StreamConnection final : public Connection {
       const std::size_t got = stream_.read(at, size);
       reader_.commit(got);
       if (got > 0) continue;
-      if (final) return lose();
+      if (final) return end_receiving();
       if (!stream_.ended()) return Outcome::kWait;
       final = true;  // what had arrived before the end is still to be had
     }
@@ -97,6 +98,11 @@ class StreamConnection final : public Connection {
   Outcome lose() {
     lost_.store(true, std::memory_order_relaxed);
     return Outcome::kLost;
+  }
+  // A peer that still has the memory may go on writing into it.
+  Outcome end_receiving() {
+    received_all_ = true;
+    return lose();
   }
   Outcome no_room() { return stream_.cut() ? lose() : Outcome::kWait; }
 
@@ -148,6 +154,7 @@ class StreamConnection final : public Connection {
   bool said_goodbye_ = false;
   // The receiver's.
   FrameReader reader_;
+  bool received_all_ = false;
 
   std::atomic<bool> lost_{false};
 };

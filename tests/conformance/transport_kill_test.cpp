@@ -190,6 +190,19 @@ TEST_F(ScribblerTest, ALengthThatCannotBeIsTheEnd) {
   EXPECT_NE(shared.ours->broken().find("1001"), std::string::npos) << shared.ours->broken();
 }
 
+TEST_F(ScribblerTest, NothingComesAfterALoss) {
+  const auto listener = listen(Kind::kShm);
+  Shared shared = share(*listener);
+  ASSERT_NE(shared.ours, nullptr);
+  shared.socket.reset();
+  std::string_view message;
+  EXPECT_EQ(receive_next(*shared.ours, message), Outcome::kLost);
+  const char late[] = {1, 0, 0, 0, 'x'};
+  std::memcpy(shared.memory.bytes(0), late, sizeof late);
+  shared.memory.control(0).written = sizeof late;
+  EXPECT_EQ(shared.ours->receive(message), Outcome::kLost);
+}
+
 // Whatever it writes and whenever: we get messages or a loss, within our own memory.
 TEST_F(ScribblerTest, NoScribblingHangsOrHarmsTheOther) {
   const std::uint64_t seed = test_seed();

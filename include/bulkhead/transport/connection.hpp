@@ -81,7 +81,7 @@ class Connection {
   // Flushes, then says that nothing follows; as flush(). The other direction stays open.
   virtual Outcome close() = 0;
 
-  // kDone: `message` is valid until the next call. kWait, kClosed, kLost otherwise.
+  // kDone: `message` is valid until the next call. kWait otherwise, or kClosed or kLost for ever.
   virtual Outcome receive(std::string_view& message) = 0;
 
   // After kWait. Nothing: try again at once. Otherwise the caller waits for the signal and tries
