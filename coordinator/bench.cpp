@@ -95,11 +95,13 @@ class Bench {
   };
 
   void run_once(const Job& job, std::uint32_t round) {
-    const ErrandEnd end = run_errand(
-        host_, interrupts_,
-        {.executable = options_.worker_path,
-         .arguments = {"--bench", options_.scenario, job.row, std::to_string(job.processors)},
-         .deadline = kDeadline});
+    std::vector<std::string> arguments{"--bench", options_.scenario, job.row,
+                                       std::to_string(job.processors)};
+    if (options_.all_sizes) arguments.emplace_back("all-sizes");
+    const ErrandEnd end = run_errand(host_, interrupts_,
+                                     {.executable = options_.worker_path,
+                                      .arguments = std::move(arguments),
+                                      .deadline = kDeadline});
     if (end.interrupted) return;
     if (!end.failure.empty()) {
       const std::string said = last_line(end.aside);

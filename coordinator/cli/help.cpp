@@ -111,6 +111,7 @@ ipc, with 64 B, 1 KiB and 64 KiB: there and back, and one way as fast as they ar
   --processors P       sched: of each worker; with 1 it keeps to one CPU. ipc: 1, both parties share
                        a CPU; 2, each has its own (1, then all usable cores)
   --runs R             of each row; from 5 up with a 95 % interval of the median (5)
+  --all-sizes          ipc: 8 B and 1 MiB as well
   --json FILE|-        the report as JSON; - is standard output, and nothing else there
   --help, --version
 Environment: BULKHEAD_PROCESSORS stands in for its flag.
@@ -190,7 +191,11 @@ std::vector<Flag> flags_of(Command command) {
     return {{command, "json", FlagKind::kSwitch}, {command, "require"}};
   }
   if (command == Command::kBench) {
-    return {{command, "only"}, {command, "processors"}, {command, "runs"}, {command, "json"}};
+    return {{command, "only"},
+            {command, "processors"},
+            {command, "runs"},
+            {command, "all-sizes", FlagKind::kSwitch},
+            {command, "json"}};
   }
   if (command == Command::kExplore) {
     return {{command, "schedules"},

@@ -69,6 +69,7 @@ struct Options {
   std::vector<std::string> only;                // bench --only a,b: these rows; empty: all
   std::vector<std::uint32_t> bench_processors;  // each row runs with each of them
   std::uint32_t runs = 5;                       // of each row of a bench
+  bool all_sizes = false;                       // bench ipc: of messages
   // explore
   std::uint64_t schedules = 1000;       // from `seed` on, one each
   std::uint32_t depth = 0;              // --strategy pct:D; 0: random

@@ -347,6 +347,10 @@ class Resolver : public Judge {
       options_.bench_processors.push_back(cores);
     }
     if (Done done = count("runs", 5u, 1, 1000, options_.runs); !done) return done;
+    options_.all_sizes = all("all-sizes") != nullptr;
+    if (options_.all_sizes && options_.scenario != "ipc") {
+      return stop(kExitUsage, "--all-sizes goes with `bulkhead bench ipc`: nothing else has sizes");
+    }
     if (Done done = json(); !done) return done;
     options_.progress = shows_progress();
     return {};

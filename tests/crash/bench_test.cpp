@@ -95,8 +95,8 @@ TEST_F(BenchTest, TheHelpListsTheRowsOfTheWorker) {
 
 // Each of the ways, with both parties on one CPU, which every machine has.
 TEST_F(BenchTest, EachWayOfAMessageHasItsFigures) {
-  const Outcome outcome =
-      bulkhead({"bench", "ipc", "--processors", "1", "--runs", "1", "--json", path("ipc.json")});
+  const Outcome outcome = bulkhead({"bench", "ipc", "--all-sizes", "--processors", "1", "--runs",
+                                    "1", "--json", path("ipc.json")});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err << outcome.out;
   const Json report = Json::parse(std::ifstream(path("ipc.json")));
   EXPECT_EQ(report["bench"], "ipc");
@@ -106,7 +106,7 @@ TEST_F(BenchTest, EachWayOfAMessageHasItsFigures) {
     figures[row["name"].get<std::string>() + ' ' + row["params"].get<std::string>()] =
         row["median"];
   for (const std::string& way : rows_of_the_worker("ipc")) {
-    for (const char* const size : {"64", "1024", "65536"}) {
+    for (const char* const size : {"8", "64", "1024", "65536", "1048576"}) {
       const auto figure = [&](const std::string& what) {
         const std::string name = way + '.' + what + " procs=1 size=" + size;
         EXPECT_EQ(figures.count(name), 1u) << name;

@@ -10,7 +10,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -19,7 +18,6 @@
 
 namespace bulkhead::bench {
 
-inline constexpr std::array<std::size_t, 3> kSizes{64, 1024, 65'536};
 inline constexpr std::int64_t kWarmUpNs = 20'000'000;
 inline constexpr std::int64_t kTripsNs = 150'000'000;
 inline constexpr std::int64_t kStreamNs = 150'000'000;

@@ -118,16 +118,20 @@ int bench_main(int argc, char** argv) {
   const std::vector<Row> rows = all_rows();
   if (argc == 3 && bench == "sched") return print_list(rows);
   if (argc == 3 && bench == "ipc") return print_list(crossing_rows());
-  const auto processors = argc == 5 ? parse_processors(argv[4]) : std::nullopt;
+  const bool all_sizes = argc == 6 && bench == "ipc" && argv[5] == std::string_view("all-sizes");
+  const auto processors = argc == 5 || all_sizes ? parse_processors(argv[4]) : std::nullopt;
   if (processors && bench == "sched")
     if (const Row* const row = find_row(rows, argv[3])) return run_row(*row, *processors);
   if (processors && bench == "ipc")
     if (const CrossingRow* const row = find_row(crossing_rows(), argv[3]))
-      return print_figures(row->run(row->name, *processors > 1), *processors > 1 ? 2 : 1);
+      return print_figures(
+          row->run(
+              {.name = row->name, .apart = *processors > 1, .sizes = crossing_sizes(all_sizes)}),
+          *processors > 1 ? 2 : 1);
   std::fprintf(
       stderr,
       "%s: --bench sched|ipc lists its rows; --bench sched|ipc ROW P runs one of them on P "
-      "processors (1 to %u)\n",
+      "processors (1 to %u); after P of ipc: all-sizes\n",
       argv[0], kMaxProcessors);
   return kExitUsage;
 }

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <bulkhead/base/check.hpp>
@@ -25,6 +26,13 @@
 
 namespace bulkhead::bench {
 namespace {
+
+constexpr std::size_t kLargest = 1u << 20;
+
+// How many messages a queue holds: at most so many, and 16 MiB.
+std::size_t depth(std::size_t most, std::size_t size) {
+  return std::min(most, (std::size_t{16} << 20) / size);
+}
 
 // --- floors: what the machine gives ---
 
@@ -48,9 +56,9 @@ struct DescriptorEnd {
   }
 };
 
-std::vector<Figure> over_descriptors(const char* name, bool apart, bool sockets) {
+std::vector<Figure> over_descriptors(const Crossing& asked, bool sockets) {
   std::vector<Figure> figures;
-  for (const std::size_t size : kSizes) {
+  for (const std::size_t size : asked.sizes) {
     int there[2];
     int back[2];
     if (sockets) {
@@ -64,7 +72,7 @@ std::vector<Figure> over_descriptors(const char* name, bool apart, bool sockets)
     DescriptorEnd answers{.in = sockets ? there[1] : there[0], .out = back[1]};
     Board& board = shared_board();
     in_two_processes(
-        apart, [&] { Asker(asks, name, size, board).run(figures); },
+        asked.apart, [&] { Asker(asks, asked.name, size, board).run(figures); },
         [&] { answer(answers, size, board); });
     for (const int fd : {there[0], there[1]}) ::close(fd);
     if (!sockets)
@@ -73,19 +81,15 @@ std::vector<Figure> over_descriptors(const char* name, bool apart, bool sockets)
   return figures;
 }
 
-std::vector<Figure> raw_pipe(const char* name, bool apart) {
-  return over_descriptors(name, apart, false);
-}
-std::vector<Figure> raw_unix(const char* name, bool apart) {
-  return over_descriptors(name, apart, true);
-}
+std::vector<Figure> raw_pipe(const Crossing& asked) { return over_descriptors(asked, false); }
+std::vector<Figure> raw_unix(const Crossing& asked) { return over_descriptors(asked, true); }
 
 // A slot for one message in each direction, at which both look without end. On one CPU they give it
 // up between two looks, or they would wait for the kernel to take it from them.
 struct LineEnd {
   struct Slots {
     alignas(64) std::array<std::atomic<std::uint32_t>, 2> sent{};
-    std::array<std::array<char, 65'536>, 2> bytes{};
+    std::array<std::array<char, kLargest>, 2> bytes{};
   };
   Slots& slots;
   std::size_t mine;
@@ -108,18 +112,18 @@ struct LineEnd {
   }
 };
 
-std::vector<Figure> raw_line(const char* name, bool apart) {
+std::vector<Figure> raw_line(const Crossing& asked) {
   std::vector<Figure> figures;
-  for (const std::size_t size : kSizes) {
+  for (const std::size_t size : asked.sizes) {
     void* const memory = ::mmap(nullptr, sizeof(LineEnd::Slots), PROT_READ | PROT_WRITE,
                                 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     BULKHEAD_CHECK(memory != MAP_FAILED, "no shared memory");
     auto& slots = *new (memory) LineEnd::Slots;
     Board& board = shared_board();
-    LineEnd asks{.slots = slots, .mine = 0, .yields = !apart};
-    LineEnd answers{.slots = slots, .mine = 1, .yields = !apart};
+    LineEnd asks{.slots = slots, .mine = 0, .yields = !asked.apart};
+    LineEnd answers{.slots = slots, .mine = 1, .yields = !asked.apart};
     in_two_processes(
-        apart, [&] { Asker(asks, name, size, board).run(figures); },
+        asked.apart, [&] { Asker(asks, asked.name, size, board).run(figures); },
         [&] { answer(answers, size, board); });
     ::munmap(memory, sizeof(LineEnd::Slots));
   }
@@ -139,12 +143,12 @@ struct CallEnd {
   }
 };
 
-std::vector<Figure> call(const char* name, bool) {
+std::vector<Figure> call(const Crossing& asked) {
   std::vector<Figure> figures;
-  for (const std::size_t size : kSizes) {
+  for (const std::size_t size : asked.sizes) {
     CallEnd end{std::string(size, 'c')};
     Board board{.of_answerer = {}, .one_process = true};
-    Asker(end, name, size, board).run(figures);
+    Asker(end, asked.name, size, board).run(figures);
   }
   return figures;
 }
@@ -157,13 +161,13 @@ struct ChannelEnd {
   void receive(std::string& message) const { message = std::move(*in.receive()); }
 };
 
-std::vector<Figure> channel(const char* name, bool apart) {
+std::vector<Figure> channel(const Crossing& asked) {
   std::vector<Figure> figures;
-  if (!apart) keep_to(Place(false).cpus[0]);
-  for (const std::size_t size : kSizes) {
-    in_goroutine(apart ? 2 : 1, [&] {
-      sched::Channel<std::string> there(128);
-      sched::Channel<std::string> back(128);
+  if (!asked.apart) keep_to(Place(false).cpus[0]);
+  for (const std::size_t size : asked.sizes) {
+    in_goroutine(asked.apart ? 2 : 1, [&] {
+      sched::Channel<std::string> there(depth(128, size));
+      sched::Channel<std::string> back(depth(128, size));
       Board board{.of_answerer = {}, .one_process = true};
       sched::Channel<int> ended;
       sched::go([&] {
@@ -172,7 +176,7 @@ std::vector<Figure> channel(const char* name, bool apart) {
         ended.send(0);
       });
       ChannelEnd end{.in = back, .out = there};
-      Asker(end, name, size, board).run(figures);
+      Asker(end, asked.name, size, board).run(figures);
       ended.receive();
     });
   }
@@ -182,9 +186,10 @@ std::vector<Figure> channel(const char* name, bool apart) {
 // Between two threads, as one would write it.
 class Queue {
  public:
+  explicit Queue(std::size_t most) : most_(most) {}
   void push(std::string message) {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return messages_.size() < 1024; });
+    changed_.wait(lock, [this] { return messages_.size() < most_; });
     messages_.push_back(std::move(message));
     changed_.notify_one();
   }
@@ -198,6 +203,7 @@ class Queue {
   }
 
  private:
+  const std::size_t most_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<std::string> messages_;
@@ -211,12 +217,12 @@ struct QueueEnd {
   void receive(std::string& message) const { message = in.pop(); }
 };
 
-std::vector<Figure> threads(const char* name, bool apart) {
+std::vector<Figure> threads(const Crossing& asked) {
   std::vector<Figure> figures;
-  const Place place(apart);
-  for (const std::size_t size : kSizes) {
-    Queue there;
-    Queue back;
+  const Place place(asked.apart);
+  for (const std::size_t size : asked.sizes) {
+    Queue there(depth(1024, size));
+    Queue back(depth(1024, size));
     Board board{.of_answerer = {}, .one_process = true};
     std::thread thread([&] {
       keep_to(place.cpus[1]);
@@ -225,7 +231,7 @@ std::vector<Figure> threads(const char* name, bool apart) {
     });
     keep_to(place.cpus[0]);
     QueueEnd end{.in = back, .out = there};
-    Asker(end, name, size, board).run(figures);
+    Asker(end, asked.name, size, board).run(figures);
     thread.join();
   }
   return figures;
@@ -280,17 +286,17 @@ class Meeting {
   std::unique_ptr<transport::Listener> listener_;
 };
 
-std::vector<Figure> between_processes(const char* name, bool apart, transport::Kind kind) {
+std::vector<Figure> between_processes(const Crossing& asked, transport::Kind kind) {
   std::vector<Figure> figures;
-  for (const std::size_t size : kSizes) {
+  for (const std::size_t size : asked.sizes) {
     Meeting meeting(kind);
     Board& board = shared_board();
     in_two_processes(
-        apart,
+        asked.apart,
         [&] {
           in_goroutine(1, [&] {
             PortEnd end = meeting.accept();
-            Asker(end, name, size, board).run(figures);
+            Asker(end, asked.name, size, board).run(figures);
           });
         },
         [&] {
@@ -303,20 +309,20 @@ std::vector<Figure> between_processes(const char* name, bool apart, transport::K
   return figures;
 }
 
-std::vector<Figure> unix_transport(const char* name, bool apart) {
-  return between_processes(name, apart, transport::Kind::kUnix);
+std::vector<Figure> unix_transport(const Crossing& asked) {
+  return between_processes(asked, transport::Kind::kUnix);
 }
-std::vector<Figure> shm_transport(const char* name, bool apart) {
-  return between_processes(name, apart, transport::Kind::kShm);
+std::vector<Figure> shm_transport(const Crossing& asked) {
+  return between_processes(asked, transport::Kind::kShm);
 }
 
-std::vector<Figure> inproc_transport(const char* name, bool apart) {
+std::vector<Figure> inproc_transport(const Crossing& asked) {
   std::vector<Figure> figures;
-  if (!apart) keep_to(Place(false).cpus[0]);
-  for (const std::size_t size : kSizes) {
+  if (!asked.apart) keep_to(Place(false).cpus[0]);
+  for (const std::size_t size : asked.sizes) {
     Meeting meeting(transport::Kind::kInproc);
     Board board{.of_answerer = {}, .one_process = true};
-    in_goroutine(apart ? 2 : 1, [&] {
+    in_goroutine(asked.apart ? 2 : 1, [&] {
       PortEnd mine = meeting.connect();
       PortEnd theirs = meeting.accept();
       sched::Channel<int> ended;
@@ -324,7 +330,7 @@ std::vector<Figure> inproc_transport(const char* name, bool apart) {
         answer(theirs, size, board);
         ended.send(0);
       });
-      Asker(mine, name, size, board).run(figures);
+      Asker(mine, asked.name, size, board).run(figures);
       ended.receive();
     });
   }
@@ -332,6 +338,11 @@ std::vector<Figure> inproc_transport(const char* name, bool apart) {
 }
 
 }  // namespace
+
+std::vector<std::size_t> crossing_sizes(bool all) {
+  if (all) return {8, 64, 1024, 65'536, kLargest};
+  return {64, 1024, 65'536};
+}
 
 const std::vector<CrossingRow>& crossing_rows() {
   static const std::vector<CrossingRow> kRows{{"call", call},         {"channel", channel},
