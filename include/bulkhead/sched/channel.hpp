@@ -172,7 +172,7 @@ class alignas(64) Channel {
     return true;
   }
 
-  // Likewise, to a receiver that waits. Apart, so that the way through the buffer stays short.
+  // Likewise, to a receiver that waits.
   bool hand_over(T& value, ProcessorHead* how) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
     Waiter* const waiter = receivers_.pop_front();
     if (waiter == nullptr) return false;
