@@ -1,8 +1,6 @@
 #include "cli/machine_limits.hpp"
 
-#include <sched.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include <algorithm>
 
@@ -23,15 +21,6 @@ std::uint64_t descriptor_limit() {
     if (setrlimit(RLIMIT_NOFILE, &raised) == 0) limit = raised;
   }
   return limit.rlim_cur;
-}
-
-std::uint32_t usable_cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof set, &set) == 0)
-    return static_cast<std::uint32_t>(std::max(1, CPU_COUNT(&set)));
-  // More cores than the set has bits.
-  return static_cast<std::uint32_t>(std::max(1L, sysconf(_SC_NPROCESSORS_ONLN)));
 }
 
 std::uint32_t max_workers() {

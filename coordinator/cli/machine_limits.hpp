@@ -10,7 +10,5 @@ inline constexpr std::uint64_t kDescriptorsPerWorker = 8;
 
 // Raises the soft limit to the hard one.
 std::uint64_t descriptor_limit();
-// What this process may run on, which a container or taskset may have cut below the machine's.
-std::uint32_t usable_cores();
 
 }  // namespace bulkhead::coordinator

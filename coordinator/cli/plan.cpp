@@ -1,5 +1,6 @@
 // Words and environment to Options: every value is judged here, and the plan says where it is from.
 #include <algorithm>
+#include <bulkhead/base/cores.hpp>
 #include <bulkhead/wire/crash_page.hpp>
 #include <bulkhead/wire/text.hpp>
 #include <cctype>
@@ -105,7 +106,7 @@ class Resolver : public Judge {
 
   Done shape() {
     const auto from = given("workers");
-    options_.workers = std::min(usable_cores(), max_workers());
+    options_.workers = std::min(base::usable_cores(), max_workers());
     if (from) {
       const auto value = parse_whole(from->text);
       if (!value) {
@@ -120,8 +121,8 @@ class Resolver : public Judge {
       options_.workers = static_cast<std::uint32_t>(*value);
     }
     plan("workers", std::to_string(options_.workers), from);
-    if (Done done =
-            count("processors", std::min(usable_cores(), 1024u), 1, 1024, options_.processors);
+    if (Done done = count("processors", std::min(base::usable_cores(), 1024u), 1, 1024,
+                          options_.processors);
         !done) {
       return done;
     }
@@ -336,7 +337,7 @@ class Resolver : public Judge {
     if (const auto only = given("only")) {
       options_.only = split(only->text, ',');  // the worker knows which rows there are
     }
-    const std::uint32_t cores = std::min(usable_cores(), 1024u);
+    const std::uint32_t cores = std::min(base::usable_cores(), 1024u);
     options_.bench_processors = {1};
     if (given("processors")) {
       if (Done done = count("processors", cores, 1, 1024, options_.bench_processors.front());

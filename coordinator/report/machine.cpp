@@ -4,11 +4,11 @@
 #include <unistd.h>
 
 #include <boost/version.hpp>
+#include <bulkhead/base/cores.hpp>
 #include <bulkhead/wire/text.hpp>
 #include <fstream>
 #include <string>
 
-#include "cli/machine_limits.hpp"
 #include "report/report.hpp"
 
 namespace bulkhead::coordinator {
@@ -44,7 +44,7 @@ v1::Machine describe_machine(const std::string& stack_guard) {
   v1::Machine machine;
   machine.set_kernel(wire::printable(kernel_text(system)));
   machine.set_cpu(wire::printable(cpu_text(system)));
-  machine.set_cores(usable_cores());
+  machine.set_cores(base::usable_cores());
   machine.set_memory_bytes(static_cast<double>(::sysconf(_SC_PHYS_PAGES)) *
                            static_cast<double>(::sysconf(_SC_PAGESIZE)));
   machine.set_build(BULKHEAD_BUILD_TEXT);

@@ -1,4 +1,4 @@
-// Processors without work: search, sleep, wake. Four rules keep wake-ups from being lost and from
+// Processors without work: search, sleep, wake. Five rules keep wake-ups from being lost and from
 // being wasted.
 //
 // 1. Whoever makes a task runnable publishes it first and looks for sleepers second; whoever goes
@@ -12,6 +12,10 @@
 //    until the same deadlines; the others are called before it. It says that it `polls` before it
 //    says that it sleeps, so who finds it asleep writes to the poller's eventfd. That stays
 //    readable until whoever polls reads it, and nobody else does.
+//
+// 5. Where as many processors run as there are cores, and by the monitor's last look all of them
+//    come to decisions all the time, none is called: another one would only take turns with them.
+//    Who of them goes to sleep looks at all queues, by rule 1.
 //
 // What these rules and brisk processors (see make_ready()) spare may be a mistake: whoever was to
 // do it soon computes for long. So while some processors run, one of the others, the napper, looks
@@ -238,7 +242,7 @@ bool SchedulerImpl::sleep(Processor& processor) {
       processor.polls.store(true, std::memory_order_relaxed);
     }
     sleepers.insert(polls ? sleepers.begin() : sleepers.end(), &processor);
-    idle.store(static_cast<unsigned>(sleepers.size()), std::memory_order_relaxed);
+    count_awake();
     ++sleeps;
     processor.asleep.store(true, std::memory_order_release);  // rule 4
     last = sleepers.size() == active;
@@ -295,7 +299,7 @@ bool SchedulerImpl::sleep(Processor& processor) {
   if (place == sleepers.end()) return true;
   *place = sleepers.back();
   sleepers.pop_back();
-  idle.store(static_cast<unsigned>(sleepers.size()), std::memory_order_relaxed);
+  count_awake();
   return false;
 }
 
@@ -346,7 +350,7 @@ void SchedulerImpl::wake_idle() {
     if (!sleepers.empty()) {
       processor = sleepers.back();
       sleepers.pop_back();
-      idle.store(static_cast<unsigned>(sleepers.size()), std::memory_order_relaxed);
+      count_awake();
     } else {
       // Under the lock: whoever goes to sleep after this shows it to those who then look, together
       // with the fact that nobody searches.
@@ -356,6 +360,11 @@ void SchedulerImpl::wake_idle() {
   if (processor == nullptr) return;
   calls.fetch_add(1, std::memory_order_relaxed);
   wake_processor(*processor);
+}
+
+void SchedulerImpl::count_awake() {
+  idle.store(static_cast<unsigned>(sleepers.size()), std::memory_order_relaxed);
+  awake.store(active - static_cast<unsigned>(sleepers.size()), std::memory_order_relaxed);
 }
 
 // The others go on with what it had. If all of them are asleep one looks afresh whether all is
@@ -369,6 +378,7 @@ void SchedulerImpl::retire(Processor& processor) {
   {
     LockGuard guard(idle_lock);
     --active;
+    count_awake();
     wanted = wanted || sleepers.size() == active;
   }
   full_fence();  // rule 1
@@ -392,6 +402,7 @@ bool SchedulerImpl::sit_out(Processor& processor) {
     processor.asleep.store(false, std::memory_order_relaxed);
     LockGuard guard(idle_lock);
     ++active;
+    count_awake();
   }
   return !finished.load(std::memory_order_acquire);
 }

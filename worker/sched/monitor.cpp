@@ -28,6 +28,7 @@
 
 #include <algorithm>
 #include <bulkhead/base/check.hpp>
+#include <bulkhead/base/cores.hpp>
 #include <bulkhead/base/frames.hpp>
 #include <bulkhead/sched/biased_lock.hpp>
 #include <cerrno>
@@ -130,6 +131,9 @@ bool waits_for_a_core(int thread) {
 
 Monitor::Monitor(SchedulerImpl& scheduler)
     : scheduler_(scheduler),
+      cores_(base::usable_cores()),
+      measures_(scheduler.options.processors > 1 && !scheduler.migrates &&
+                scheduler.options.one_alone != OneAlone::kNever),
       watched_(scheduler.processors.size()),
       last_look_ns_(base::monotonic_ns()),
       loans_(scheduler.options.processors),
@@ -137,6 +141,8 @@ Monitor::Monitor(SchedulerImpl& scheduler)
       next_circles_ns_(base::monotonic_ns() + kCirclePeriod) {
   catch_signal();
   scheduler.monitor = this;
+  scheduler.enough_awake.store(measures_ ? cores_ : SchedulerImpl::kNoLimit,
+                               std::memory_order_relaxed);
   thread_ = std::thread([this] {
     ::pthread_setname_np(::pthread_self(), "monitor");
     loop();
@@ -243,8 +249,10 @@ bool Monitor::look(std::int64_t now) {
 // Whether one processor is to run alone from now on, by what they have done since the last look.
 void Monitor::choose_parallelism(std::int64_t now, std::int64_t length) {
   const OneAlone when = scheduler_.options.one_alone;
-  if (scheduler_.options.processors == 1 || when == OneAlone::kNever || scheduler_.migrates) return;
+  if (!measures_) return;
   const Parallelism::Period period = measure(now, length);
+  scheduler_.enough_awake.store(period.lags ? SchedulerImpl::kNoLimit : cores_,
+                                std::memory_order_relaxed);
   bool one_alone = parallelism_.wants_one(period);
   if (when == OneAlone::kByTurns)
     one_alone = alone_ == nullptr && !scheduler_.pins.load(std::memory_order_relaxed);
@@ -275,7 +283,11 @@ Parallelism::Period Monitor::measure(std::int64_t now, std::int64_t length) {
     const std::int64_t ran = std::min(cpu - std::exchange(watched.cpu_seen_ns, cpu), length);
     // While others had the cores it did little, but did not compute either.
     const bool computes = !is_brisk(4 * std::uint64_t{progress}, ran);
-    if (computes && !processor.asleep.load(std::memory_order_relaxed)) period.brisk = false;
+    const bool lags = !is_brisk(4 * std::uint64_t{progress}, length);
+    if (!processor.asleep.load(std::memory_order_relaxed)) {
+      if (computes) period.brisk = false;
+      if (lags) period.lags = true;
+    }
   }
   if (!is_brisk(period.progress, length) || scheduler_.pins.load(std::memory_order_relaxed))
     period.brisk = false;
@@ -407,6 +419,7 @@ void Monitor::lend(Watched& watched, int cpu, int hog_thread) {
   {
     LockGuard guard(scheduler_.idle_lock);
     ++scheduler_.active;
+    scheduler_.count_awake();
   }
   loan->thread = std::thread([this, &processor, loan, one_core, core] {
     ::pthread_setname_np(::pthread_self(), "processor-lent");

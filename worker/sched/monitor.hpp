@@ -73,6 +73,8 @@ class Monitor {
   void look_for_circles();
 
   SchedulerImpl& scheduler_;
+  const unsigned cores_;
+  const bool measures_;  // what they do, and so how many are to run
   std::vector<Watched> watched_;
   Parallelism parallelism_;
   std::int64_t last_look_ns_;

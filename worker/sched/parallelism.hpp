@@ -26,6 +26,7 @@ class Parallelism {
     std::int64_t length_ns = 0;
     std::uint64_t progress = 0;  // scheduling decisions, and operations that did not wait
     bool brisk = false;          // nobody else was awake: no goroutine computes for long
+    bool lags = false;           // one that was awake did little: it computes, or its thread waits
   };
 
   // At the end of each period: whether one processor is to run alone in the next one.

@@ -259,12 +259,17 @@ struct SchedulerImpl {
   void wake_one() {
     if (!is_shared()) return;
     full_fence();  // idle.cpp, rule 1
-    if (idle.load(std::memory_order_relaxed) != 0 && searching.load(std::memory_order_relaxed) == 0)
+    if (idle.load(std::memory_order_relaxed) != 0 &&
+        searching.load(std::memory_order_relaxed) == 0 &&
+        awake.load(std::memory_order_relaxed) < enough_awake.load(std::memory_order_relaxed))
       wake_idle();
   }
+  void count_awake() BULKHEAD_REQUIRES(idle_lock);
   void wake_idle();
   void wake_processor(Processor& processor);  // that sleeps
   void wake_if_asleep(Processor& processor);  // after the caller has written why
+
+  static constexpr unsigned kNoLimit = ~0u;
 
   // Fixed after construction.
   Scheduler& self;
@@ -327,11 +332,13 @@ struct SchedulerImpl {
   Processor* polling BULKHEAD_GUARDED_BY(idle_lock) = nullptr;  // sleeps on the poller
   std::atomic<bool> watched{false};                             // one of the last two is there
   std::uint64_t sleeps BULKHEAD_GUARDED_BY(idle_lock) = 0;      // ever
-  base::Mutex deadlock_mutex;             // held while a deadlock is looked for, and told
-  std::atomic<std::uint64_t> outside{0};  // goroutines in an ExternalWait
-  std::atomic<unsigned> idle{0};          // sleepers.size()
-  std::atomic<unsigned> searching{0};     // processors that look for work elsewhere
-  std::atomic<std::uint64_t> calls{0};    // of sleeping processors, by wake_idle(), ever
+  base::Mutex deadlock_mutex;                    // held while a deadlock is looked for, and told
+  std::atomic<std::uint64_t> outside{0};         // goroutines in an ExternalWait
+  std::atomic<unsigned> idle{0};                 // sleepers.size()
+  std::atomic<unsigned> awake{0};                // the other active ones
+  std::atomic<unsigned> enough_awake{kNoLimit};  // rule 5, kept by the monitor
+  std::atomic<unsigned> searching{0};            // processors that look for work elsewhere
+  std::atomic<std::uint64_t> calls{0};           // of sleeping processors, by wake_idle(), ever
   std::atomic<bool> finished{false};
   std::atomic<unsigned> outsiders{0};  // threads inside inject(); the destructor waits for them
 

@@ -72,7 +72,21 @@ void unlock_all(SelectCase* const* cases, std::size_t count,
   }
 }
 
+// All of them in one section, without a lock taken, where the caller's processor runs alone.
+bool enter_all(ProcessorHead* processor, SelectCase* const* cases, std::size_t count,
+               std::uint32_t& outer) {
+  if (processor == nullptr || count == 0) return false;
+  if (!cases[0]->lock()->bias().enter_alone(*processor, outer)) return false;
+  for (std::size_t i = 1; i < count; ++i) {
+    if (cases[i]->lock()->bias().covers(*processor)) continue;
+    Bias::leave(*processor, outer);
+    return false;
+  }
+  return true;
+}
+
 struct Parking {
+  bool alone;  // in one section, not locked
   SelectCase** cases;
   std::size_t count;
   Deadline* deadline;
@@ -85,15 +99,20 @@ void release(void* object) {
   if (parking.deadline != nullptr && parking.scheduler != nullptr)
     parking.scheduler->timers.arm(*parking.deadline,
                                   parking.deadline->at().time_since_epoch().count());
-  unlock_all(parking.cases, parking.count);
+  if (parking.alone)
+    Bias::leave(*this_processor());
+  else
+    unlock_all(parking.cases, parking.count);
 }
 
 SelectCase* attempt_each(SelectCase* const* cases,
                          std::size_t count) BULKHEAD_NO_THREAD_SAFETY_ANALYSIS {
   for (std::size_t i = 0; i < count; ++i) {
-    cases[i]->lock()->lock();
+    BiasedLock& lock = *cases[i]->lock();
+    std::uint32_t outer = 0;
+    ProcessorHead* const how = lock.lock(outer);
     if (cases[i]->attempt()) return cases[i];
-    cases[i]->lock()->unlock();
+    lock.unlock(how, outer);
   }
   return nullptr;
 }
@@ -128,21 +147,29 @@ SelectCase& select_one(SelectCase** cases, std::size_t count, SelectCase* otherw
   SelectCase** const shuffled = count <= kFew ? few.data() : cases;
   shuffle(cases, count, shuffled);
   count_operation();
-  if (SelectCase* const ready = attempt_each(shuffled, count)) return *ready;
-
-  // A value may have gone from a channel not yet looked at to one looked at already: so once more,
-  // with all of them held. In order of address, so that two selects do not wait for one another.
-  // They are tried, and wait, in random order: of one channel's cases the first wins.
-  sort(cases, count);
-  lock_all(cases, count);
-  for (std::size_t i = 0; i < count; ++i) {
-    SelectCase& one = *shuffled[i];
-    if (one.lock()->untouched() || !one.attempt()) continue;
-    unlock_all(cases, count, one.lock());
-    return one;
+  std::uint32_t outer = 0;
+  ProcessorHead* const processor = this_processor();
+  const bool alone = enter_all(processor, shuffled, count, outer);
+  const auto give_up = [&] { alone ? Bias::leave(*processor, outer) : unlock_all(cases, count); };
+  if (alone) {
+    for (std::size_t i = 0; i < count; ++i)
+      if (shuffled[i]->attempt()) return *shuffled[i];
+  } else {
+    if (SelectCase* const ready = attempt_each(shuffled, count)) return *ready;
+    // A value may have gone from a channel not yet looked at to one looked at already: so once
+    // more, with all of them held. In order of address, so that two selects do not wait for one
+    // another. They are tried, and wait, in random order: of one channel's cases the first wins.
+    sort(cases, count);
+    lock_all(cases, count);
+    for (std::size_t i = 0; i < count; ++i) {
+      SelectCase& one = *shuffled[i];
+      if (one.lock()->untouched() || !one.attempt()) continue;
+      unlock_all(cases, count, one.lock());
+      return one;
+    }
   }
   if (otherwise != nullptr || (deadline != nullptr && deadline->at() <= now())) {
-    unlock_all(cases, count);
+    give_up();
     return otherwise != nullptr ? *otherwise : *deadline;
   }
 
@@ -151,7 +178,7 @@ SelectCase& select_one(SelectCase** cases, std::size_t count, SelectCase* otherw
   for (std::size_t i = 0; i < count; ++i) shuffled[i]->enqueue(selection);
   if (deadline != nullptr) deadline->enqueue(selection);
   Task* const task = current_task();
-  Parking parking{cases, count, deadline, task == nullptr ? nullptr : task->scheduler};
+  Parking parking{alone, cases, count, deadline, task == nullptr ? nullptr : task->scheduler};
   const Wait wait = what_for(cases, count, deadline);
   const bool woken = self.park(&release, &parking, wait,
                                deadline == nullptr ? base::TimePoint::max() : deadline->at());
@@ -166,8 +193,10 @@ SelectCase& select_one(SelectCase** cases, std::size_t count, SelectCase* otherw
       happened = cases[i];
       continue;
     }
-    BiasedLockGuard guard(*cases[i]->lock());
+    BiasedLock& lock = *cases[i]->lock();
+    ProcessorHead* const how = lock.lock(outer);
     cases[i]->dequeue();
+    lock.unlock(how, outer);
   }
   BULKHEAD_CHECK(happened != nullptr, "a select was woken by nobody");
   return *happened;

@@ -86,6 +86,8 @@ Task* SchedulerImpl::take_slab() {
   }
   Task* const slab = empty_slabs.back();
   empty_slabs.pop_back();
+  // Its pages without a fault for each. Kernels before 5.14 refuse: fine.
+  (void)::madvise(slab, kSlabBytes, MADV_POPULATE_WRITE);
   for (std::size_t i = 0; i < kSlabTasks; ++i) new (slab + i) Task;
   return slab;
 }

@@ -39,20 +39,27 @@ class Bias {
   // processor was in before.
   ProcessorHead* enter(std::uint32_t& outer) {
     ProcessorHead* const processor = this_processor();
-    if (processor != nullptr) {
-      outer = processor->sections.load(std::memory_order_relaxed);
-      set_sections(*processor, outer + 1);
-      // The compiler must not turn them round; the processor may: see above.
-      std::atomic_signal_fence(std::memory_order_seq_cst);
-      if (owner_.load(std::memory_order_relaxed) == processor->bias.load(std::memory_order_relaxed))
-          [[likely]]
-        return processor;
-      set_sections(*processor, outer);
-    }
+    if (processor != nullptr && enter_alone(*processor, outer)) [[likely]]
+      return processor;
     const std::uintptr_t owner = owner_.load(std::memory_order_acquire);  // pairs with disown()
     if (owner != kNobody && (processor == nullptr || owner != processor->home))
       return enter_slow(processor, outer);
     return nullptr;
+  }
+  // Only if that costs nothing: the caller's processor is alone, and this is its scheduler's.
+  bool enter_alone(ProcessorHead& processor, std::uint32_t& outer) {
+    outer = processor.sections.load(std::memory_order_relaxed);
+    set_sections(processor, outer + 1);
+    // The compiler must not turn them round; the processor may: see above.
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    if (covers(processor)) [[likely]]
+      return true;
+    set_sections(processor, outer);
+    return false;
+  }
+  // For the one in a section: whether that is one of this lock, too.
+  bool covers(const ProcessorHead& processor) const {
+    return owner_.load(std::memory_order_relaxed) == processor.bias.load(std::memory_order_relaxed);
   }
   static void leave(ProcessorHead& processor) {
     set_sections(processor, processor.sections.load(std::memory_order_relaxed) - 1);
@@ -110,6 +117,8 @@ class BULKHEAD_CAPABILITY("lock") BiasedLock {
     else
       lock_.unlock();
   }
+  // For one section with several locks.
+  Bias& bias() { return bias_; }
   // For the one that holds it.
   ProcessorHead* held_how() const { return lock_.held() ? nullptr : this_processor(); }
   // Likewise. True: nobody else has held it since this thread last did, if that has not switched in
