@@ -104,7 +104,7 @@ sched
   timers fd_pingpong parked                             for a time, for descriptors, many that wait
 ipc, with 64 B, 1 KiB and 64 KiB: there and back, and one way as fast as they are taken
   call channel threads inproc                           within a process
-  shm unix                                              goroutines of two processes
+  shm unix zmq-ipc                                      goroutines of two processes
   raw-line raw-pipe raw-unix                            floors: what the machine gives
 
   --only A,B           these rows (all)

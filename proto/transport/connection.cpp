@@ -1,11 +1,13 @@
 // Which transport is which.
 #include <bulkhead/transport/connection.hpp>
+#include <random>
 #include <utility>
 
 #include "proto/transport/inproc.hpp"
 #include "proto/transport/rendezvous.hpp"
 #include "proto/transport/shm.hpp"
 #include "proto/transport/unix.hpp"
+#include "proto/transport/zmq_stream.hpp"
 
 namespace bulkhead::transport {
 namespace {
@@ -26,10 +28,39 @@ Result<void> check(const ConnectionOptions& options) {
   return {};
 }
 
+// The acceptor makes its inbox once it knows the connector's choice of a name.
+Result<std::unique_ptr<Connection>> accept_zmq(const std::string& directory, Visitor visitor,
+                                               const ConnectionOptions& options) {
+  auto inbox = ZmqInbox::open(directory, visitor.hello.id, End::kAcceptor);
+  if (!inbox) {
+    // It is there: somebody has chosen that name before.
+    if (inbox.error().code == Code::kInvalidArgument) inbox.error().code = Code::kProtocolError;
+    return fail(std::move(inbox.error()));
+  }
+  return make_zmq_connection(directory, visitor.hello.id, End::kAcceptor, std::move(*inbox),
+                             std::move(visitor.socket), options);
+}
+
+Result<std::unique_ptr<Connection>> connect_zmq(const Address& address, Hello hello,
+                                                const ConnectionOptions& options) {
+  std::random_device random;
+  hello.id = std::uint64_t{random()} << 32 | random();
+  auto inbox = ZmqInbox::open(address.directory, hello.id, End::kConnector);
+  if (!inbox) {
+    // Where there is no such directory nobody listens.
+    if (inbox.error().code == Code::kNotFound) inbox.error().code = Code::kUnavailable;
+    return fail(std::move(inbox.error()));
+  }
+  auto socket = meet(address, hello, {});
+  if (!socket) return fail(std::move(socket.error()));
+  return make_zmq_connection(address.directory, hello.id, End::kConnector, std::move(*inbox),
+                             std::move(*socket), options);
+}
+
 class LocalListener final : public Listener {
  public:
-  LocalListener(std::unique_ptr<Door> door, ConnectionOptions options)
-      : door_(std::move(door)), options_(std::move(options)) {}
+  LocalListener(std::unique_ptr<Door> door, std::string directory, ConnectionOptions options)
+      : door_(std::move(door)), directory_(std::move(directory)), options_(std::move(options)) {}
 
   Result<std::unique_ptr<Connection>> accept() override {
     for (;;) {
@@ -51,6 +82,8 @@ class LocalListener final : public Listener {
     if (visitor.hello.kind == Kind::kUnix)
       return std::make_unique<UnixConnection>(options_, std::move(visitor.socket),
                                               options_.window_bytes);
+    if (visitor.hello.kind == Kind::kZmqIpc)
+      return accept_zmq(directory_, std::move(visitor), options_);
     if (visitor.descriptors.size() != kShmDescriptors || visitor.hello.window_bytes == 0 ||
         visitor.hello.window_bytes > kMostWindowBytes)
       return fail(Code::kProtocolError, "no offer of shared memory");
@@ -65,6 +98,7 @@ class LocalListener final : public Listener {
   }
 
   const std::unique_ptr<Door> door_;
+  const std::string directory_;
   const ConnectionOptions options_;
 };
 
@@ -78,6 +112,8 @@ std::string_view name_of(Kind kind) {
       return "unix";
     case Kind::kShm:
       return "shm";
+    case Kind::kZmqIpc:
+      return "zmq-ipc";
   }
   return {};
 }
@@ -95,7 +131,7 @@ Result<std::unique_ptr<Listener>> Listener::listen(Kind kind, const std::string&
   if (kind == Kind::kInproc) return listen_inproc(directory + '/' + name, options);
   auto door = Door::open({.directory = directory, .name = name}, kind, options.token);
   if (!door) return fail(std::move(door.error()));
-  return std::make_unique<LocalListener>(std::move(*door), options);
+  return std::make_unique<LocalListener>(std::move(*door), directory, options);
 }
 
 Result<std::unique_ptr<Connection>> connect(Kind kind, const std::string& directory,
@@ -112,6 +148,7 @@ Result<std::unique_ptr<Connection>> connect(Kind kind, const std::string& direct
     if (!socket) return fail(std::move(socket.error()));
     return std::make_unique<UnixConnection>(options, std::move(*socket), options.window_bytes);
   }
+  if (kind == Kind::kZmqIpc) return connect_zmq(address, hello, options);
   auto offer = make_shm_offer(options.window_bytes);
   if (!offer) return fail(std::move(offer.error()));
   auto socket = meet(address, hello,

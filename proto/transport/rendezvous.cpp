@@ -26,7 +26,8 @@ constexpr std::size_t kKindAt = 9;
 constexpr std::size_t kTokenSizeAt = 10;
 constexpr std::size_t kWindowAt = 12;
 constexpr std::size_t kTokenAt = 16;
-static_assert(kTokenAt + kMostTokenBytes <= kHelloBytes);
+constexpr std::size_t kIdAt = 80;
+static_assert(kTokenAt + kMostTokenBytes <= kIdAt && kIdAt + 8 <= kHelloBytes);
 // Those who have connected and said nothing yet; beyond, the one that is silent for longest goes.
 constexpr std::size_t kMostSilent = 64;
 
@@ -235,6 +236,7 @@ std::string encode(const Hello& hello) {
   bytes[kTokenSizeAt] = static_cast<char>(hello.token.size());
   for (std::size_t i = 0; i < 4; ++i)
     bytes[kWindowAt + i] = static_cast<char>(hello.window_bytes >> (8 * i));
+  for (std::size_t i = 0; i < 8; ++i) bytes[kIdAt + i] = static_cast<char>(hello.id >> (8 * i));
   hello.token.copy(bytes.data() + kTokenAt, kMostTokenBytes);
   return bytes;
 }
@@ -250,9 +252,10 @@ Result<Hello> decode_hello(const std::string& bytes) {
   const auto kind = static_cast<Kind>(byte(kKindAt));
   if (token_size > kMostTokenBytes || name_of(kind).empty())
     return fail(Code::kProtocolError, "a hello with nonsense in it");
-  Hello hello{.kind = kind, .token = bytes.substr(kTokenAt, token_size), .window_bytes = 0};
+  Hello hello{.kind = kind, .token = bytes.substr(kTokenAt, token_size)};
   for (std::size_t i = 0; i < 4; ++i)
     hello.window_bytes |= std::uint32_t{byte(kWindowAt + i)} << (8 * i);
+  for (std::size_t i = 0; i < 8; ++i) hello.id |= std::uint64_t{byte(kIdAt + i)} << (8 * i);
   return hello;
 }
 

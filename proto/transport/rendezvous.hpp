@@ -18,6 +18,7 @@ struct Hello {
   Kind kind = Kind::kUnix;
   std::string token;  // at most kMostTokenBytes
   std::uint32_t window_bytes = 0;
+  std::uint64_t id = 0;  // of kZmqIpc: by which the two find one another's inboxes
 };
 inline constexpr std::size_t kHelloBytes = 96;
 inline constexpr std::size_t kMostTokenBytes = 64;

@@ -1,8 +1,10 @@
 // What the suites of the data plane's transports share.
 #pragma once
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <bulkhead/base/split_mix.hpp>
@@ -111,6 +113,25 @@ inline std::string message_of(std::uint64_t stream, std::uint64_t index, std::si
   }
   return bytes;
 }
+
+// Lets no more descriptors be opened while it lives.
+class NoDescriptors {
+ public:
+  NoDescriptors() {
+    ::getrlimit(RLIMIT_NOFILE, &before_);
+    rlimit none = before_;
+    none.rlim_cur = static_cast<rlim_t>(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    ::close(static_cast<int>(none.rlim_cur));
+    // Numbers below may be free: the first that is free is what open() gave.
+    ::setrlimit(RLIMIT_NOFILE, &none);
+  }
+  ~NoDescriptors() { ::setrlimit(RLIMIT_NOFILE, &before_); }
+  NoDescriptors(const NoDescriptors&) = delete;
+  NoDescriptors& operator=(const NoDescriptors&) = delete;
+
+ private:
+  rlimit before_{};
+};
 
 class TransportTestBase : public testing::Test {
  protected:

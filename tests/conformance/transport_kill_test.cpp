@@ -113,8 +113,8 @@ TEST_P(KilledPeerTest, WhoSendsToAKilledReaderLearnsThatItIsLost) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Transports, KilledPeerTest, testing::Values(Kind::kUnix, Kind::kShm),
-                         kind_name);
+INSTANTIATE_TEST_SUITE_P(Transports, KilledPeerTest,
+                         testing::Values(Kind::kUnix, Kind::kShm, Kind::kZmqIpc), kind_name);
 
 // --- a peer that shares memory with us and writes whatever it likes into it
 // -----------------------

@@ -316,6 +316,10 @@ std::vector<Figure> shm_transport(const Crossing& asked) {
   return between_processes(asked, transport::Kind::kShm);
 }
 
+std::vector<Figure> zmq_ipc_transport(const Crossing& asked) {
+  return between_processes(asked, transport::Kind::kZmqIpc);
+}
+
 std::vector<Figure> inproc_transport(const Crossing& asked) {
   std::vector<Figure> figures;
   if (!asked.apart) keep_to(Place(false).cpus[0]);
@@ -345,10 +349,15 @@ std::vector<std::size_t> crossing_sizes(bool all) {
 }
 
 const std::vector<CrossingRow>& crossing_rows() {
-  static const std::vector<CrossingRow> kRows{{"call", call},         {"channel", channel},
-                                              {"threads", threads},   {"inproc", inproc_transport},
-                                              {"shm", shm_transport}, {"unix", unix_transport},
-                                              {"raw-line", raw_line}, {"raw-pipe", raw_pipe},
+  static const std::vector<CrossingRow> kRows{{"call", call},
+                                              {"channel", channel},
+                                              {"threads", threads},
+                                              {"inproc", inproc_transport},
+                                              {"shm", shm_transport},
+                                              {"unix", unix_transport},
+                                              {"zmq-ipc", zmq_ipc_transport},
+                                              {"raw-line", raw_line},
+                                              {"raw-pipe", raw_pipe},
                                               {"raw-unix", raw_unix}};
   return kRows;
 }

@@ -4,6 +4,7 @@
 //   kInproc   rings between two threads of one process: message passing without isolation
 //   kUnix     a local socket
 //   kShm      rings in memory that two processes share
+//   kZmqIpc   ZeroMQ over local sockets
 //
 // Messages arrive in order, each whole and once, or the connection ends: kClosed when the peer
 // closed it and everything has been received, kLost when the peer is gone without. A crash never
@@ -26,10 +27,10 @@
 
 namespace bulkhead::transport {
 
-enum class Kind : std::uint8_t { kInproc, kUnix, kShm };
-inline constexpr Kind kAllKinds[] = {Kind::kInproc, Kind::kUnix, Kind::kShm};
+enum class Kind : std::uint8_t { kInproc, kUnix, kShm, kZmqIpc };
+inline constexpr Kind kAllKinds[] = {Kind::kInproc, Kind::kUnix, Kind::kShm, Kind::kZmqIpc};
 
-// As on the command line: "inproc", "unix", "shm".
+// As on the command line: "inproc", "unix", "shm", "zmq-ipc".
 std::string_view name_of(Kind kind);
 std::optional<Kind> kind_of(std::string_view name);
 
@@ -121,6 +122,7 @@ class Listener {
 };
 
 // kUnavailable: nobody listens there. Does not wait for accept(): messages may be sent at once.
+// Over ZeroMQ they leave when the other side has accepted, so flush() answers kWait until then.
 Result<std::unique_ptr<Connection>> connect(Kind kind, const std::string& directory,
                                             const std::string& name,
                                             const ConnectionOptions& options);

@@ -1,5 +1,5 @@
 // Bytes between processes over ZeroMQ. Nothing here blocks but wait(), nothing knows protobuf, no
-// exception leaves. libzmq is private to proto/transport/zmq.cpp.
+// exception leaves. libzmq is private to proto/transport/.
 //
 // ZeroMQ hides failures: a send to a dead peer "succeeds", an oversized message cuts the link in
 // silence. So identity, credit and size checks belong to the callers, and a death is learnt from

@@ -132,8 +132,9 @@ TEST_P(PortTest, WhoWaitsIsToldThatThePeerIsLost) {
 }
 
 std::string way_name(const testing::TestParamInfo<std::tuple<Kind, unsigned>>& info) {
-  return std::string(name_of(std::get<0>(info.param))) + "_on_" +
-         std::to_string(std::get<1>(info.param));
+  std::string name(name_of(std::get<0>(info.param)));
+  std::erase(name, '-');
+  return name + "_on_" + std::to_string(std::get<1>(info.param));
 }
 
 INSTANTIATE_TEST_SUITE_P(Transports, PortTest,
