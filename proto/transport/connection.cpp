@@ -157,4 +157,6 @@ Result<std::unique_ptr<Connection>> connect(Kind kind, const std::string& direct
   return make_shm_connection(std::move(*offer), End::kConnector, std::move(*socket), options);
 }
 
+bool end_threads() { return end_zmq_of_this_process(); }
+
 }  // namespace bulkhead::transport

@@ -56,7 +56,7 @@ base::UniqueFd placeholder() { return base::UniqueFd(::open("/dev/null", O_RDONL
 std::optional<int> guarded_accept(int listener, int flags) {
   const base::MutexLock lock(registry_mutex);
   for (Gate* gate : registry()) {
-    if (gate->listener() == listener) return gate->accept(flags);
+    if (gate->guards(listener)) return gate->accept(flags);
   }
   return std::nullopt;
 }
@@ -65,6 +65,7 @@ std::optional<int> guarded_accept(int listener, int flags) {
 
 Gate::Gate(int listener, Admission admission)
     : listener_(listener),
+      inode_(inode_of(listener)),
       admission_(std::move(admission)),
       returned_event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       spare_(placeholder()) {
@@ -75,6 +76,10 @@ Gate::Gate(int listener, Admission admission)
 Gate::~Gate() {
   const base::MutexLock lock(registry_mutex);
   std::erase(registry(), this);
+}
+
+bool Gate::guards(int listener) const {
+  return listener == listener_ && inode_of(listener) == inode_;
 }
 
 int Gate::accept(int flags) {

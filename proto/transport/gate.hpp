@@ -37,7 +37,8 @@ class Gate {
   // What accept4() does for this listener; one thread at a time. -1 with an errno that libzmq takes
   // for "nobody came".
   int accept(int flags);
-  int listener() const { return listener_; }
+  // Whether that is its listener still, and not another socket that has got its number.
+  bool guards(int listener) const;
 
  private:
   struct Connection {
@@ -53,6 +54,7 @@ class Gate {
   int without_descriptors(int flags);
 
   const int listener_;
+  const ino_t inode_;  // of the listener
   const Admission admission_;
   std::map<int, Connection> kept_;  // by descriptor; those that ended are found when it matters
   std::set<pid_t> known_;           // who has had a connection; at most one for each worker's life

@@ -10,6 +10,8 @@
 //   size_t read(to, size)      0: nothing is there
 //   bool ended()               nothing more will come, but for what a last read() may still give.
 //                              Asked after one that gave 0
+//   void said_goodbye()        the frame that says so is committed; optional
+//   void heard_goodbye()       likewise, the peer's was read
 //   prepare_to_wait(side, waker), cancel_wait(side), broken(), kIsMemory, kTellsWakers: as in
 //                              Connection
 //
@@ -52,6 +54,7 @@ class StreamConnection final : public Connection {
       if (const Outcome ready = finish_rest(); ready != Outcome::kDone) return ready;
       if (const Outcome sent = send_small(kGoodbyeLength, {}); sent != Outcome::kDone) return sent;
       said_goodbye_ = true;
+      if constexpr (requires { stream_.said_goodbye(); }) stream_.said_goodbye();
     }
     return flush();
   }
@@ -63,6 +66,7 @@ class StreamConnection final : public Connection {
         case FrameReader::Next::kMessage:
           return Outcome::kDone;
         case FrameReader::Next::kGoodbye:
+          if constexpr (requires { stream_.heard_goodbye(); }) stream_.heard_goodbye();
           return Outcome::kClosed;
         case FrameReader::Next::kBroken:
           return end_receiving();

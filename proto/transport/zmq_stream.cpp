@@ -17,22 +17,70 @@ namespace bulkhead::transport {
 namespace {
 
 constexpr int kLingerMs = 5'000;
+constexpr int kLookMs = 10;
 constexpr int kReconnectMs = 10;
 constexpr int kReconnectMaxMs = 200;
+// What one says to the other on the lifeline.
+constexpr char kCome = 1;   // my inbox is there
+constexpr char kHeard = 2;  // your goodbye
 constexpr int kMostSockets = 1 << 16;
 // A monitor's event: its number, and a value.
 constexpr std::size_t kEventBytes = 6;
+
+template <class Thing>
+void keep_for_ever(Thing thing) {
+  static_cast<void>(new Thing(std::move(thing)));  // NOLINT(cppcoreguidelines-owning-memory)
+}
+
+// Has said goodbye, and waits for the peer to have heard it.
+struct Leaver {
+  zmq::socket_t push;
+  base::UniqueFd lifeline;
+  base::TimePoint latest;
+
+  bool is_done() const {
+    char byte = 0;
+    for (;;) {
+      const ssize_t got = ::recv(lifeline.get(), &byte, 1, MSG_DONTWAIT);
+      if (got < 0) return (errno != EAGAIN && errno != EINTR) || base::Clock::now() >= latest;
+      if (got == 0 || byte == kHeard) return true;
+    }
+  }
+};
 
 struct OfThisProcess {
   base::Mutex mutex;
   pid_t pid BULKHEAD_GUARDED_BY(mutex) = 0;
   std::shared_ptr<zmq::context_t> context BULKHEAD_GUARDED_BY(mutex);
+  std::vector<Leaver> leavers BULKHEAD_GUARDED_BY(mutex);
+
+  // A parent's threads are not here: what they serve is kept for ever, untouched.
+  void be_this_process() BULKHEAD_REQUIRES(mutex) {
+    if (pid == ::getpid()) return;
+    keep_for_ever(std::move(context));
+    keep_for_ever(std::move(leavers));
+    context = nullptr;
+    leavers.clear();
+    pid = ::getpid();
+  }
+  void let_go() BULKHEAD_REQUIRES(mutex) {
+    std::erase_if(leavers, [](const Leaver& leaver) { return leaver.is_done(); });
+  }
+  // False: a connection needs it.
+  bool end() BULKHEAD_REQUIRES(mutex) {
+    be_this_process();
+    if (context.use_count() > 1) return false;
+    for (let_go(); !leavers.empty(); let_go()) {
+      pollfd lifeline{.fd = leavers.front().lifeline.get(), .events = POLLIN, .revents = 0};
+      ::poll(&lifeline, 1, kLookMs);
+    }
+    context.reset();
+    return true;
+  }
 
   ~OfThisProcess() {
-    // A parent's threads are not here, and a connection that somebody still has never ends.
     const base::MutexLock lock(mutex);
-    if (pid != ::getpid() || context.use_count() != 1)
-      new std::shared_ptr<zmq::context_t>(std::move(context));  // NOLINT: kept for ever
+    if (!end()) keep_for_ever(std::move(context));  // somebody still has a connection
   }
 };
 
@@ -98,6 +146,12 @@ base::UniqueFd watch(std::initializer_list<int> sockets, int lifeline, std::uint
   return epoll;
 }
 
+// Whoever is gone need not hear it.
+void say(int lifeline, char what) {
+  while (::send(lifeline, &what, 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno == EINTR) {
+  }
+}
+
 bool may(zmq::socket_t& socket, int what) {
   return (retry([&] { return socket.get(zmq::sockopt::events); }) & what) != 0;
 }
@@ -107,13 +161,19 @@ bool may(zmq::socket_t& socket, int what) {
 std::shared_ptr<zmq::context_t> zmq_of_this_process() {
   OfThisProcess& one = of_this_process();
   const base::MutexLock lock(one.mutex);
-  if (one.pid != ::getpid()) {
-    if (one.context) new std::shared_ptr<zmq::context_t>(std::move(one.context));  // NOLINT
+  one.be_this_process();
+  one.let_go();
+  if (!one.context) {
     one.context = std::make_shared<zmq::context_t>(1);
     one.context->set(zmq::ctxopt::max_sockets, kMostSockets);
-    one.pid = ::getpid();
   }
   return one.context;
+}
+
+bool end_zmq_of_this_process() {
+  OfThisProcess& one = of_this_process();
+  const base::MutexLock lock(one.mutex);
+  return one.end();
 }
 
 Result<SocketFile> find_zmq_inbox(const std::string& directory, std::uint64_t id, End whose) {
@@ -167,14 +227,18 @@ ZmqStream::ZmqStream(ZmqInbox inbox, SocketFile peers, End end, base::UniqueFd l
   inbox.listener.release();  // libzmq closes it from here on
   if (end == End::kConnector) return;
   connect_push();
-  const char come = 1;
-  while (::send(lifeline_.get(), &come, 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno == EINTR) {
-  }
+  say(lifeline_.get(), kCome);
 }
 
 ZmqStream::~ZmqStream() {
   // First, or libzmq's thread would wait for somebody to read of its events.
   zmq_socket_monitor(pull_.handle(), nullptr, 0);
+  if (!said_goodbye_ || unflushed() > 0 || cut_) return;
+  OfThisProcess& one = of_this_process();
+  const base::MutexLock lock(one.mutex);
+  one.let_go();
+  one.leavers.push_back({std::move(push_), std::move(lifeline_),
+                         base::Clock::now() + std::chrono::milliseconds(kLingerMs)});
 }
 
 char* ZmqStream::reserve(std::size_t size) {
@@ -210,12 +274,16 @@ std::size_t ZmqStream::write(std::string_view first, std::string_view second) {
 
 bool ZmqStream::send_frame(std::string_view first, std::string_view second) try {
   if (!connect_if_called()) return false;
-  zmq::message_t frame(first.size() + second.size());
-  if (!first.empty()) std::memcpy(frame.data(), first.data(), first.size());
-  if (!second.empty()) std::memcpy(frame.data<char>() + first.size(), second.data(), second.size());
-  if (retry([&] { return push_.send(frame, zmq::send_flags::dontwait); })) return true;
-  cut_ = cut_ || peer_has_hung_up();
-  return false;
+  // A frame that nobody takes would be built for nothing.
+  if (!full_ || may(push_, ZMQ_POLLOUT)) {
+    zmq::message_t frame(first.size() + second.size());
+    if (!first.empty()) std::memcpy(frame.data(), first.data(), first.size());
+    if (!second.empty())
+      std::memcpy(frame.data<char>() + first.size(), second.data(), second.size());
+    full_ = !retry([&] { return push_.send(frame, zmq::send_flags::dontwait); });
+  }
+  if (full_) cut_ = cut_ || peer_has_hung_up();
+  return !full_;
 } catch (const zmq::error_t&) {
   cut_ = true;
   return false;
@@ -287,6 +355,10 @@ void ZmqStream::hear_monitor() {
     else
       leave();
   }
+}
+
+void ZmqStream::heard_goodbye() {
+  if (!std::exchange(heard_goodbye_, true)) say(lifeline_.get(), kHeard);
 }
 
 void ZmqStream::leave() {

@@ -10,6 +10,10 @@
 //
 // libzmq's own thread carries the frames, one for each process. What was flushed may still be with
 // it when the process is killed; when it exits, the thread is waited for (kLingerMs at most).
+//
+// A PULL socket that has stopped reading, its queue being full, forgets what is still to be read
+// when the other end closes. So who has said goodbye keeps its PUSH socket, even beyond the
+// connection's end, until the peer says on the lifeline that it has heard it, or is gone.
 #pragma once
 
 #include <bulkhead/base/error.hpp>
@@ -27,6 +31,8 @@ namespace bulkhead::transport {
 
 // The context of this process; a child that was forked gets one of its own.
 std::shared_ptr<zmq::context_t> zmq_of_this_process();
+// With its threads. False: a connection needs it.
+bool end_zmq_of_this_process();
 
 // Where one side's PULL socket listens: a file beside the listener's, for the time that the
 // connection lasts. `id` is the connector's choice.
@@ -78,6 +84,9 @@ class ZmqStream {
   std::size_t read(char* to, std::size_t size);
   bool ended();
 
+  void said_goodbye() { said_goodbye_ = true; }
+  void heard_goodbye();
+
   std::optional<Signal> prepare_to_wait(Side side, Waker&);
   bool cancel_wait(Side) { return true; }
   std::string broken() const { return {}; }
@@ -91,7 +100,7 @@ class ZmqStream {
   bool peer_has_hung_up() const;
 
   const std::shared_ptr<zmq::context_t> context_;
-  const base::UniqueFd lifeline_;
+  base::UniqueFd lifeline_;
   const std::unique_ptr<SocketFile, ZmqInbox::Remove> inbox_;
   const SocketFile peers_;
   Gate gate_;  // of the inbox; outlives pull_
@@ -102,6 +111,8 @@ class ZmqStream {
   std::size_t begin_ = 0;  // what is to leave: [begin_, end_)
   std::size_t end_ = 0;
   bool connected_ = false;
+  bool said_goodbye_ = false;
+  bool full_ = false;  // the last frame was not taken
   bool cut_ = false;
   // The receiver's.
   zmq::socket_t pull_;
@@ -109,6 +120,7 @@ class ZmqStream {
   base::UniqueFd pull_epoll_;
   zmq::message_t frame_;
   std::size_t frame_begin_ = 0;
+  bool heard_goodbye_ = false;
   bool met_ = false;        // the peer's PUSH socket has connected
   bool alone_ = false;      // the peer has hung up
   bool forgotten_ = false;  // so the lifeline is not waited for any more

@@ -199,6 +199,30 @@ TEST_P(TransportTest, WhoWaitsIsToldOfTheEnd) {
 }
 
 // The default action of SIGPIPE would end this process.
+// Even where the reader is behind by a full window, and the sender gone when it comes to the rest.
+TEST_P(TransportTest, WhatWasSentBeforeACloseArrivesHoweverSlowTheReader) {
+  const auto listener = listen(GetParam());
+  for (std::uint64_t round = 0; round < 100; ++round) {
+    auto sender = connect_to(GetParam());
+    const auto reader = accept_next(*listener);
+    const std::uint64_t count = 3 * round;
+    std::thread thread([&] {
+      const std::string bytes(10'000, 's');
+      for (std::uint64_t i = 0; i < count; ++i) ASSERT_EQ(send_all(*sender, bytes), Outcome::kDone);
+      EXPECT_EQ(close_all(*sender), Outcome::kDone);
+      sender.reset();
+    });
+    std::string_view message;
+    for (std::uint64_t i = 0; i < count; ++i) {
+      if (i % 5 == 0) std::this_thread::yield();
+      EXPECT_EQ(receive_next(*reader, message), Outcome::kDone) << i << " of " << count;
+    }
+    EXPECT_EQ(receive_next(*reader, message), Outcome::kClosed) << count;
+    thread.join();
+    if (HasFailure()) break;
+  }
+}
+
 TEST_P(TransportTest, SendingToWhoIsGoneRaisesNoSignal) {
   ASSERT_EQ(std::signal(SIGPIPE, SIG_DFL), SIG_DFL);
   Pair pair = make_pair(GetParam());

@@ -127,4 +127,9 @@ Result<std::unique_ptr<Connection>> connect(Kind kind, const std::string& direct
                                             const std::string& name,
                                             const ConnectionOptions& options);
 
+// Ends the threads that transports have started in this process, unless a connection is left that
+// needs them; waits for what the others have still to send (5 s at most). For a process that is
+// about to fork, or to leave by _exit(). False: some are left.
+bool end_threads();
+
 }  // namespace bulkhead::transport
