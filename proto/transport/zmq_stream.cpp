@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <cstring>
 #include <utility>
+#include <vector>
 
 namespace bulkhead::transport {
 namespace {
@@ -29,7 +30,8 @@ constexpr std::size_t kEventBytes = 6;
 
 template <class Thing>
 void keep_for_ever(Thing thing) {
-  static_cast<void>(new Thing(std::move(thing)));  // NOLINT(cppcoreguidelines-owning-memory)
+  static auto* const kept = new std::vector<Thing>;
+  kept->push_back(std::move(thing));
 }
 
 // Has said goodbye, and waits for the peer to have heard it.
@@ -57,9 +59,8 @@ struct OfThisProcess {
   // A parent's threads are not here: what they serve is kept for ever, untouched.
   void be_this_process() BULKHEAD_REQUIRES(mutex) {
     if (pid == ::getpid()) return;
-    keep_for_ever(std::move(context));
-    keep_for_ever(std::move(leavers));
-    context = nullptr;
+    if (context) keep_for_ever(std::exchange(context, nullptr));
+    for (Leaver& leaver : leavers) keep_for_ever(std::move(leaver));
     leavers.clear();
     pid = ::getpid();
   }
