@@ -38,9 +38,9 @@ bool end_zmq_of_this_process();
 // connection lasts. `id` is the connector's choice.
 struct ZmqInbox {
   struct Remove {
-    void operator()(SocketFile* file) const {
-      file->remove();
-      delete file;
+    void operator()(SocketFile* inbox) const {
+      inbox->remove();
+      delete inbox;
     }
   };
   std::unique_ptr<SocketFile, Remove> file;
