@@ -291,6 +291,7 @@ std::vector<Figure> between_processes(const Crossing& asked, transport::Kind kin
   for (const std::size_t size : asked.sizes) {
     Meeting meeting(kind);
     Board& board = shared_board();
+    BULKHEAD_CHECK(transport::end_threads(), "a connection is left");  // we fork
     in_two_processes(
         asked.apart,
         [&] {
@@ -304,6 +305,7 @@ std::vector<Figure> between_processes(const Crossing& asked, transport::Kind kin
             PortEnd end = meeting.connect();
             answer(end, size, board);
           });
+          transport::end_threads();  // and what it sent last has left
         });
   }
   return figures;
