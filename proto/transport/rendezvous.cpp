@@ -73,7 +73,6 @@ class LocalDoor final : public Door {
         spare_(::open("/dev/null", O_RDONLY | O_CLOEXEC)),
         kind_(kind),
         token_(std::move(token)) {}
-  ~LocalDoor() override { file_.remove(); }
 
   bool watch(int fd) {
     epoll_event event{};

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 namespace bulkhead::transport {
 namespace {
@@ -83,15 +84,21 @@ Result<base::UniqueFd> SocketFile::listen() {
     inode_ = status.st_ino;
   }
   if (::listen(fd.get(), SOMAXCONN) != 0) {
-    const int error = errno;
-    remove();
-    return fail(code_of(error), "cannot listen on '{}': {}", path_, std::strerror(error));
+    return fail(code_of(errno), "cannot listen on '{}': {}", path_, std::strerror(errno));
   }
   return fd;
 }
 
-void SocketFile::remove() noexcept {
+SocketFile::SocketFile(SocketFile&& other) noexcept
+    : directory_(std::move(other.directory_)),
+      name_(std::move(other.name_)),
+      path_(std::move(other.path_)),
+      device_(other.device_),
+      inode_(std::exchange(other.inode_, 0)) {}
+
+SocketFile::~SocketFile() {
   struct stat status {};
+  // Not what has taken its place.
   if (inode_ == 0 ||
       ::fstatat(directory_.get(), name_.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 ||
       status.st_dev != device_ || status.st_ino != inode_) {
@@ -99,7 +106,6 @@ void SocketFile::remove() noexcept {
   }
   // A failure leaves a file in the run directory, which is removed as a whole.
   ::unlinkat(directory_.get(), name_.c_str(), 0);
-  inode_ = 0;
 }
 
 }  // namespace bulkhead::transport

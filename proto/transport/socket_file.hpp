@@ -11,9 +11,14 @@
 namespace bulkhead::transport {
 
 // A path that fits a socket address, and the directory's descriptor that keeps it valid: where the
-// plain path is too long it leads through /proc/self/fd, so this lives as long as the socket.
+// plain path is too long it leads through /proc/self/fd, so this lives as long as the socket. The
+// file that it made goes with it.
 class SocketFile {
  public:
+  SocketFile(SocketFile&& other) noexcept;
+  SocketFile& operator=(SocketFile&&) = delete;
+  ~SocketFile();
+
   // kNotFound, kInvalidArgument, …: the directory cannot be opened, the name is none.
   static Result<SocketFile> open(const Address& address);
 
@@ -23,10 +28,9 @@ class SocketFile {
   // A listening socket on the path. Refuses (kInvalidArgument) a path that exists: libzmq's own
   // bind would unlink it and so steal the endpoint of a listener that lives.
   Result<base::UniqueFd> listen();
-  // Removes the file that listen() made, unless something else has taken its place.
-  void remove() noexcept;
 
  private:
+  SocketFile() = default;
   base::UniqueFd directory_;
   std::string name_;
   std::string path_;

@@ -18,30 +18,20 @@ iovec part_of(const char* bytes, std::size_t size) {
 }  // namespace
 
 UnixStream::UnixStream(base::UniqueFd socket, std::size_t window_bytes)
-    : socket_(std::move(socket)),
-      capacity_(std::max(window_bytes, 2 * kMostContiguous)),
-      buffer_(new char[capacity_]) {}
-
-char* UnixStream::reserve(std::size_t size) {
-  if (begin_ == end_) begin_ = end_ = 0;
-  if (capacity_ - end_ < size && begin_ > 0) {
-    std::memmove(buffer_.get(), buffer_.get() + begin_, end_ - begin_);
-    end_ -= std::exchange(begin_, 0);
-  }
-  return capacity_ - end_ < size ? nullptr : buffer_.get() + end_;
-}
+    : socket_(std::move(socket)), buffer_(std::max(window_bytes, 2 * kMostContiguous)) {}
 
 Outcome UnixStream::flush() {
   write({}, {});
-  return begin_ == end_ ? Outcome::kDone : Outcome::kWait;
+  return unflushed() == 0 ? Outcome::kDone : Outcome::kWait;
 }
 
 std::size_t UnixStream::write(std::string_view first, std::string_view second) {
   std::size_t done = 0;  // of the two
-  while (begin_ < end_ || done < first.size() + second.size()) {
+  while (unflushed() > 0 || done < first.size() + second.size()) {
+    const std::string_view waiting = buffer_.waiting();
     const std::size_t of_first = std::min(done, first.size());
     const std::size_t of_second = done - of_first;
-    std::array<iovec, 3> parts{part_of(buffer_.get() + begin_, end_ - begin_),
+    std::array<iovec, 3> parts{part_of(waiting.data(), waiting.size()),
                                part_of(first.data() + of_first, first.size() - of_first),
                                part_of(second.data() + of_second, second.size() - of_second)};
     msghdr message{};
@@ -53,8 +43,8 @@ std::size_t UnixStream::write(std::string_view first, std::string_view second) {
       if (errno != EAGAIN && errno != ENOBUFS && errno != ENOMEM) cut_ = true;
       return done;
     }
-    const std::size_t of_buffer = std::min(static_cast<std::size_t>(sent), end_ - begin_);
-    begin_ += of_buffer;
+    const std::size_t of_buffer = std::min(static_cast<std::size_t>(sent), waiting.size());
+    buffer_.take(of_buffer);
     done += static_cast<std::size_t>(sent) - of_buffer;
   }
   return done;

@@ -6,6 +6,7 @@
 #include <bulkhead/base/unique_fd.hpp>
 #include <memory>
 
+#include "proto/transport/gather_buffer.hpp"
 #include "proto/transport/stream_connection.hpp"
 
 namespace bulkhead::transport {
@@ -21,9 +22,9 @@ class UnixStream {
   // `socket` is connected and non-blocking.
   UnixStream(base::UniqueFd socket, std::size_t window_bytes);
 
-  char* reserve(std::size_t size);
-  void commit(std::size_t size) { end_ += size; }
-  std::size_t unflushed() const { return end_ - begin_; }
+  char* reserve(std::size_t size) { return buffer_.reserve(size); }
+  void commit(std::size_t size) { buffer_.commit(size); }
+  std::size_t unflushed() const { return buffer_.waiting().size(); }
   Outcome flush();
   std::size_t write(std::string_view first, std::string_view second);
   bool cut() const { return cut_; }
@@ -39,11 +40,8 @@ class UnixStream {
 
  private:
   const base::UniqueFd socket_;
-  // The sender's. What is to leave: [begin_, end_).
-  const std::size_t capacity_;
-  std::unique_ptr<char[]> buffer_;
-  std::size_t begin_ = 0;
-  std::size_t end_ = 0;
+  // The sender's.
+  GatherBuffer buffer_;
   bool cut_ = false;
   // The receiver's.
   bool drained_ = false;  // the last read took all that there was

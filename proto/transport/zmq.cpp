@@ -17,6 +17,7 @@
 #include "proto/transport/gate.hpp"
 #include "proto/transport/owned_message.hpp"
 #include "proto/transport/socket_file.hpp"
+#include "proto/transport/zmq_retry.hpp"
 
 namespace bulkhead::transport {
 namespace {
@@ -30,18 +31,6 @@ constexpr std::size_t kSmallestFrameLimit = 1024;
 // receive() passes over so many malformed messages, so that one peer cannot hold its caller; wait()
 // then returns at once.
 constexpr int kMalformedAtOnce = 64;
-
-// Repeats what a signal interrupted.
-template <class Call>
-auto retry(Call call) {
-  for (;;) {
-    try {
-      return call();
-    } catch (const zmq::error_t& error) {
-      if (error.num() != EINTR) throw;
-    }
-  }
-}
 
 tl::unexpected<Error> failure(const zmq::error_t& error, std::string_view doing) {
   Code code = Code::kIoError;
@@ -168,7 +157,6 @@ class ZmqRouter final : public Router {
     socket_.raw().set(zmq::sockopt::router_mandatory, true);
     socket_.raw().set(zmq::sockopt::router_handover, false);
   }
-  ~ZmqRouter() override { file_.remove(); }
 
   Result<void> listen(const Admission& admission) {
     auto listener = file_.listen();

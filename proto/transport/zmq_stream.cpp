@@ -6,13 +6,14 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <bulkhead/base/mutex.hpp>
 #include <cerrno>
 #include <cstring>
 #include <utility>
 #include <vector>
+
+#include "proto/transport/zmq_retry.hpp"
 
 namespace bulkhead::transport {
 namespace {
@@ -90,15 +91,23 @@ OfThisProcess& of_this_process() {
   return one;
 }
 
-template <class Call>
-auto retry(Call call) {
-  for (;;) {
-    try {
-      return call();
-    } catch (const zmq::error_t& error) {
-      if (error.num() != EINTR) throw;
-    }
+// A child that was forked gets one of its own.
+std::shared_ptr<zmq::context_t> zmq_of_this_process() {
+  OfThisProcess& one = of_this_process();
+  const base::MutexLock lock(one.mutex);
+  one.be_this_process();
+  one.let_go();
+  if (!one.context) {
+    one.context = std::make_shared<zmq::context_t>(1);
+    one.context->set(zmq::ctxopt::max_sockets, kMostSockets);
   }
+  return one.context;
+}
+
+// Of either side; the other's may not be there yet.
+Result<SocketFile> find_inbox(const std::string& directory, std::uint64_t id, End whose) {
+  return SocketFile::open(
+      {.directory = directory, .name = fmt::format("zmq-{:016x}-{}", id, static_cast<int>(whose))});
 }
 
 int frames_of(std::size_t window_bytes) {
@@ -159,46 +168,25 @@ bool may(zmq::socket_t& socket, int what) {
 
 }  // namespace
 
-std::shared_ptr<zmq::context_t> zmq_of_this_process() {
-  OfThisProcess& one = of_this_process();
-  const base::MutexLock lock(one.mutex);
-  one.be_this_process();
-  one.let_go();
-  if (!one.context) {
-    one.context = std::make_shared<zmq::context_t>(1);
-    one.context->set(zmq::ctxopt::max_sockets, kMostSockets);
-  }
-  return one.context;
-}
-
 bool end_zmq_of_this_process() {
   OfThisProcess& one = of_this_process();
   const base::MutexLock lock(one.mutex);
   return one.end();
 }
 
-Result<SocketFile> find_zmq_inbox(const std::string& directory, std::uint64_t id, End whose) {
-  return SocketFile::open(
-      {.directory = directory, .name = fmt::format("zmq-{:016x}-{}", id, static_cast<int>(whose))});
-}
-
 Result<ZmqInbox> ZmqInbox::open(const std::string& directory, std::uint64_t id, End whose) {
-  auto file = find_zmq_inbox(directory, id, whose);
+  auto file = find_inbox(directory, id, whose);
   if (!file) return fail(std::move(file.error()));
   auto listener = file->listen();
   if (!listener) return fail(std::move(listener.error()));
-  ZmqInbox inbox;
-  inbox.file.reset(new SocketFile(std::move(*file)));
-  inbox.listener = std::move(*listener);
-  return inbox;
+  return ZmqInbox{std::move(*file), std::move(*listener)};
 }
 
 Result<std::unique_ptr<Connection>> make_zmq_connection(const std::string& directory,
                                                         std::uint64_t id, End end, ZmqInbox inbox,
                                                         base::UniqueFd lifeline,
                                                         const ConnectionOptions& options) try {
-  auto peers =
-      find_zmq_inbox(directory, id, end == End::kConnector ? End::kAcceptor : End::kConnector);
+  auto peers = find_inbox(directory, id, end == End::kConnector ? End::kAcceptor : End::kConnector);
   if (!peers) return fail(std::move(peers.error()));
   return std::make_unique<ZmqConnection>(options, std::move(inbox), std::move(*peers), end,
                                          std::move(lifeline), options.window_bytes);
@@ -218,13 +206,12 @@ ZmqStream::ZmqStream(ZmqInbox inbox, SocketFile peers, End end, base::UniqueFd l
       push_(make_socket(*context_, zmq::socket_type::push, frames_of(window_bytes))),
       push_epoll_(watch({push_.get(zmq::sockopt::fd)}, lifeline_.get(),
                         end == End::kConnector ? EPOLLIN | EPOLLRDHUP : EPOLLRDHUP)),
-      buffer_(new char[2 * kMostContiguous]),
       pull_(make_socket(*context_, zmq::socket_type::pull, frames_of(window_bytes))),
       monitor_(make_monitor(*context_, pull_)),
       pull_epoll_(watch({pull_.get(zmq::sockopt::fd), monitor_.get(zmq::sockopt::fd)},
                         lifeline_.get(), EPOLLRDHUP)) {
   pull_.set(zmq::sockopt::use_fd, inbox.listener.get());
-  pull_.bind(inbox_->endpoint());
+  pull_.bind(inbox_.endpoint());
   inbox.listener.release();  // libzmq closes it from here on
   if (end == End::kConnector) return;
   connect_push();
@@ -242,25 +229,16 @@ ZmqStream::~ZmqStream() {
                          base::Clock::now() + std::chrono::milliseconds(kLingerMs)});
 }
 
-char* ZmqStream::reserve(std::size_t size) {
-  if (begin_ == end_) begin_ = end_ = 0;
-  if (2 * kMostContiguous - end_ < size && begin_ > 0) {
-    std::memmove(buffer_.get(), buffer_.get() + begin_, end_ - begin_);
-    end_ -= std::exchange(begin_, 0);
-  }
-  return 2 * kMostContiguous - end_ < size ? nullptr : buffer_.get() + end_;
-}
-
 Outcome ZmqStream::flush() {
   write({}, {});
-  return begin_ == end_ ? Outcome::kDone : Outcome::kWait;
+  return unflushed() == 0 ? Outcome::kDone : Outcome::kWait;
 }
 
 std::size_t ZmqStream::write(std::string_view first, std::string_view second) {
-  while (begin_ < end_) {
-    const std::string_view next(buffer_.get() + begin_, std::min(end_ - begin_, kMostFrameBytes));
+  while (unflushed() > 0) {
+    const std::string_view next = buffer_.waiting().substr(0, kMostFrameBytes);
     if (!send_frame(next, {})) return 0;
-    begin_ += next.size();
+    buffer_.take(next.size());
   }
   std::size_t done = 0;  // of the two
   while (done < first.size() + second.size()) {

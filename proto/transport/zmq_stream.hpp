@@ -23,33 +23,24 @@
 #include <zmq.hpp>
 
 #include "proto/transport/gate.hpp"
+#include "proto/transport/gather_buffer.hpp"
 #include "proto/transport/ring_stream.hpp"
 #include "proto/transport/socket_file.hpp"
 #include "proto/transport/stream_connection.hpp"
 
 namespace bulkhead::transport {
 
-// The context of this process; a child that was forked gets one of its own.
-std::shared_ptr<zmq::context_t> zmq_of_this_process();
-// With its threads. False: a connection needs it.
+// Ends libzmq's thread in this process. False: a connection needs it.
 bool end_zmq_of_this_process();
 
 // Where one side's PULL socket listens: a file beside the listener's, for the time that the
 // connection lasts. `id` is the connector's choice.
 struct ZmqInbox {
-  struct Remove {
-    void operator()(SocketFile* inbox) const {
-      inbox->remove();
-      delete inbox;
-    }
-  };
-  std::unique_ptr<SocketFile, Remove> file;
+  SocketFile file;
   base::UniqueFd listener;
 
   static Result<ZmqInbox> open(const std::string& directory, std::uint64_t id, End whose);
 };
-// That of the other side, which may not be there yet.
-Result<SocketFile> find_zmq_inbox(const std::string& directory, std::uint64_t id, End whose);
 
 // `lifeline` comes from meet() or from a Door. The acceptor's stream says on it that the inbox is
 // there; the connector's connects to it then. kResourceExhausted: no room for its sockets.
@@ -74,9 +65,9 @@ class ZmqStream {
   ZmqStream(const ZmqStream&) = delete;
   ZmqStream& operator=(const ZmqStream&) = delete;
 
-  char* reserve(std::size_t size);
-  void commit(std::size_t size) { end_ += size; }
-  std::size_t unflushed() const { return end_ - begin_; }
+  char* reserve(std::size_t size) { return buffer_.reserve(size); }
+  void commit(std::size_t size) { buffer_.commit(size); }
+  std::size_t unflushed() const { return buffer_.waiting().size(); }
   Outcome flush();
   std::size_t write(std::string_view first, std::string_view second);
   bool cut() const { return cut_; }
@@ -101,15 +92,13 @@ class ZmqStream {
 
   const std::shared_ptr<zmq::context_t> context_;
   base::UniqueFd lifeline_;
-  const std::unique_ptr<SocketFile, ZmqInbox::Remove> inbox_;
+  const SocketFile inbox_;
   const SocketFile peers_;
   Gate gate_;  // of the inbox; outlives pull_
   // The sender's.
   zmq::socket_t push_;
   base::UniqueFd push_epoll_;
-  const std::unique_ptr<char[]> buffer_;
-  std::size_t begin_ = 0;  // what is to leave: [begin_, end_)
-  std::size_t end_ = 0;
+  GatherBuffer buffer_{2 * kMostContiguous};
   bool connected_ = false;
   bool said_goodbye_ = false;
   bool full_ = false;  // the last frame was not taken

@@ -6,6 +6,7 @@
 #include <bulkhead/base/unique_fd.hpp>
 #include <vector>
 
+#include "support/raw_socket.hpp"
 #include "transport_fixture.hpp"
 
 namespace bulkhead::transport {
@@ -13,14 +14,7 @@ namespace {
 
 class MeetingTest : public TransportTest {
  protected:
-  base::UniqueFd bare() const {
-    base::UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_un to{};
-    to.sun_family = AF_UNIX;
-    (directory_ + "/data").copy(to.sun_path, sizeof to.sun_path - 1);
-    EXPECT_EQ(::connect(fd.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to), 0);
-    return fd;
-  }
+  base::UniqueFd bare() const { return test::connect_raw(directory_ + "/data"); }
   // Until that many were turned away, in which time nobody comes.
   static void turn_away(Listener& listener, std::uint64_t count) {
     const auto deadline = std::chrono::steady_clock::now() + kDeadline;

@@ -1,12 +1,12 @@
 // What can go wrong with the inboxes of zmq-ipc: files beside the listener's, at which anybody who
 // may enter the directory can knock.
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include <algorithm>
 #include <bulkhead/base/unique_fd.hpp>
 #include <vector>
 
+#include "support/raw_socket.hpp"
 #include "transport_fixture.hpp"
 
 namespace bulkhead::transport {
@@ -19,14 +19,6 @@ class ZmqInboxTest : public TransportTestBase {
     for (const auto& entry : std::filesystem::directory_iterator(directory_))
       if (entry.path().filename().string().starts_with("zmq-")) paths.push_back(entry.path());
     return paths;
-  }
-  static base::UniqueFd knock(const std::string& path) {
-    base::UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_un to{};
-    to.sun_family = AF_UNIX;
-    path.copy(to.sun_path, sizeof to.sun_path - 1);
-    EXPECT_EQ(::connect(fd.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to), 0);
-    return fd;
   }
   static void exchange(Connection& from, Connection& to, const std::string& bytes) {
     ASSERT_EQ(send_all(from, bytes), Outcome::kDone);
@@ -47,7 +39,7 @@ TEST_F(ZmqInboxTest, NobodyElseComesInOnceThePeerIsThere) {
   const std::string garbage(1000, 'g');
   for (int i = 0; i < 500; ++i) {
     for (const std::string& inbox : inboxes()) {
-      const base::UniqueFd stranger = knock(inbox);
+      const base::UniqueFd stranger = test::connect_raw(inbox);
       ::send(stranger.get(), garbage.data(), garbage.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
     }
   }
@@ -66,7 +58,7 @@ TEST_F(ZmqInboxTest, WhoeverComesBeforeThePeerCostsTheConnection) {
   auto mine = connect_to(Kind::kZmqIpc);
   for (const std::string& inbox : inboxes()) {
     if (std::find(before.begin(), before.end(), inbox) != before.end()) continue;
-    const base::UniqueFd stranger = knock(inbox);
+    const base::UniqueFd stranger = test::connect_raw(inbox);
     ::send(stranger.get(), "nonsense", 8, MSG_NOSIGNAL);
   }
   std::string_view message;

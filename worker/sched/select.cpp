@@ -150,7 +150,6 @@ SelectCase& select_one(SelectCase** cases, std::size_t count, SelectCase* otherw
   std::uint32_t outer = 0;
   ProcessorHead* const processor = this_processor();
   const bool alone = enter_all(processor, shuffled, count, outer);
-  const auto give_up = [&] { alone ? Bias::leave(*processor, outer) : unlock_all(cases, count); };
   if (alone) {
     for (std::size_t i = 0; i < count; ++i)
       if (shuffled[i]->attempt()) return *shuffled[i];
@@ -169,7 +168,7 @@ SelectCase& select_one(SelectCase** cases, std::size_t count, SelectCase* otherw
     }
   }
   if (otherwise != nullptr || (deadline != nullptr && deadline->at() <= now())) {
-    give_up();
+    alone ? Bias::leave(*processor, outer) : unlock_all(cases, count);
     return otherwise != nullptr ? *otherwise : *deadline;
   }
 

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "support/raw_socket.hpp"
 #include "transport_fixture.hpp"
 
 namespace bulkhead::transport {
@@ -24,11 +25,7 @@ class GateTest : public TransportTest {
   }
 
   base::UniqueFd bare() const {
-    base::UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_un to{};
-    to.sun_family = AF_UNIX;
-    (directory_ + "/control").copy(to.sun_path, sizeof to.sun_path - 1);
-    EXPECT_EQ(::connect(fd.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to), 0);
+    base::UniqueFd fd = test::connect_raw(directory_ + "/control");
     // What a peer says first may be too late already.
     static_cast<void>(::send(fd.get(), "\xff", 1, MSG_NOSIGNAL));
     return fd;
