@@ -94,7 +94,7 @@ void fiber_entry(void* argument) noexcept {
   if (task.traced()) [[unlikely]]
     trace_start(processor, task);
   processor.current = &task;
-  task.fiber.store(processor.fiber, std::memory_order_relaxed);
+  task.fiber.store(processor.fiber, std::memory_order_release);  // pairs with who tells of it
   task.set_status(Task::kRunning);
   if (idle.load(std::memory_order_relaxed) != 0 && !is_brisk(processor))
     processor.slice_start = time_stamp();

@@ -218,7 +218,8 @@ std::uint64_t SchedulerImpl::alive() const {
 
 namespace {
 const Task* holder_of_what_it_waits_for(const Task& task, const MutexHolders& holders) {
-  const Fiber* const fiber = task.fiber.load(std::memory_order_relaxed);
+  // acquire pairs with begin_slice(): its record is made.
+  const Fiber* const fiber = task.fiber.load(std::memory_order_acquire);
   if (fiber == nullptr) return nullptr;
   const std::uintptr_t object = fiber->park.object.load(std::memory_order_relaxed);
   if ((object & ParkRecord::kMutexBit) == 0) return nullptr;
@@ -245,7 +246,8 @@ TaskInfo SchedulerImpl::info_of(const Task& task) const {
     info.site = site_of(static_cast<const char*>(task.origin.load(std::memory_order_relaxed)),
                         task.line.load(std::memory_order_relaxed));
   }
-  const Fiber* const fiber = task.fiber.load(std::memory_order_relaxed);
+  // acquire pairs with begin_slice(): its record is made.
+  const Fiber* const fiber = task.fiber.load(std::memory_order_acquire);
   if (info.reason == ParkReason::kNone || fiber == nullptr) return info;
   const ParkRecord& park = fiber->park;
   const std::uintptr_t object = park.object.load(std::memory_order_relaxed);
