@@ -32,7 +32,7 @@ BULKHEAD_SAME_CODE(kCancelled, CODE_CANCELLED);
 
 constexpr char kIdentityMark = 'B';
 constexpr std::size_t kRunIdBytes = 8;
-constexpr std::size_t kIdentityBytes = 1 + kRunIdBytes + 4 + 4;
+static_assert(kIdentityBytes == 1 + kRunIdBytes + 4 + 4);
 
 // Protobuf writes a line to stderr for each `string` that is not UTF-8, so a peer could fill our
 // terminal. The verdict that it logs also comes back as the result of the parse.

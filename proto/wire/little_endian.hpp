@@ -7,19 +7,24 @@
 
 namespace bulkhead::wire {
 
-inline void append_u32(std::string& to, std::uint32_t value) {
-  for (int shift = 0; shift < 32; shift += 8) {
-    to.push_back(static_cast<char>(static_cast<unsigned char>(value >> shift)));
-  }
+template <class Number>
+void append_number(std::string& to, Number value) {
+  for (std::size_t i = 0; i < sizeof value; ++i)
+    to.push_back(static_cast<char>(static_cast<unsigned char>(value >> (8 * i))));
 }
 
-// The first four of `bytes`, which has at least four.
-inline std::uint32_t read_u32(std::string_view bytes) {
-  std::uint32_t value = 0;
-  for (std::size_t i = 4; i > 0; --i) {
-    value = (value << 8) | static_cast<unsigned char>(bytes[i - 1]);
-  }
+// The first bytes of `bytes`, which has enough of them.
+template <class Number>
+Number read_number(std::string_view bytes) {
+  Number value = 0;
+  for (std::size_t i = sizeof value; i > 0; --i)
+    value = static_cast<Number>(value << 8) | static_cast<unsigned char>(bytes[i - 1]);
   return value;
 }
+
+inline void append_u32(std::string& to, std::uint32_t value) { append_number(to, value); }
+inline void append_u64(std::string& to, std::uint64_t value) { append_number(to, value); }
+inline std::uint32_t read_u32(std::string_view bytes) { return read_number<std::uint32_t>(bytes); }
+inline std::uint64_t read_u64(std::string_view bytes) { return read_number<std::uint64_t>(bytes); }
 
 }  // namespace bulkhead::wire

@@ -31,6 +31,7 @@ struct Identity {
   std::uint32_t incarnation = 0;
   friend bool operator==(const Identity&, const Identity&) = default;
 };
+inline constexpr std::size_t kIdentityBytes = 17;
 std::string encode_identity(const Identity& identity);
 std::optional<Identity> decode_identity(std::string_view bytes);
 

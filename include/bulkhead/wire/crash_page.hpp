@@ -25,7 +25,7 @@ inline constexpr std::size_t kMaxFaults = 64;  // planned faults of one run
 inline constexpr std::size_t kMaxFired = 512;  // faults by rate that one worker remembers
 inline constexpr std::size_t kMaxFrames = 64;
 inline constexpr std::size_t kKeptResults = 256;
-inline constexpr std::size_t kKeptBytes = 504;  // of one encoded JobResult
+inline constexpr std::size_t kKeptBytes = 504;  // of one encoded ResultMessage
 inline constexpr std::size_t kMaxTaskName = 48;
 inline constexpr std::size_t kMaxRegisters = 34;
 inline constexpr std::size_t kMaxStackBytes = 16 * 1024;
@@ -167,7 +167,7 @@ struct CrashSnapshot {
   }
 };
 
-// A copy of an encoded JobResult, so that it outlives the worker wherever it was on its way: in a
+// A copy of an encoded ResultMessage, so that it outlives the worker wherever it was on its way: in a
 // batch that gathered, in a socket. The newest kKeptResults are there; one of more than kKeptBytes
 // is not kept. Any thread of the worker; wait-free.
 void keep_result(CrashPage& page, std::string_view encoded);
