@@ -121,6 +121,7 @@ void Coordinator::keep_exit(v1::WorkerExit&& exit, TraceRef trace) {
 void Coordinator::launch_lost(WorkerKey key) {
   const auto found = workers_.find(key);
   if (found == workers_.end() || !supervisor_.is_current(key)) return;
+  if (data_) data_->drain(key);
   take_messages();
   const wire::CrashSnapshot snapshot = found->second.page.snapshot();
   rescue_results(key, found->second);
@@ -143,6 +144,7 @@ void Coordinator::worker_exited(HostExited&& exited) {
   const auto found = workers_.find(key);
   if (found == workers_.end() || !supervisor_.is_current(key)) return;
   WorkerRecord& record = found->second;
+  if (data_) data_->drain(key);
   take_messages();  // what it said before it died is safe
   wire::CrashSnapshot snapshot = record.page.snapshot();
   snapshot.hung_job = record.hung_job;
@@ -273,8 +275,8 @@ RunOutcome Coordinator::outcome() {
   repetition.set_lent_seconds(lent_seconds_);
   repetition.set_alone_seconds(alone_seconds_);
   repetition.set_throughput_per_second(wall > 0 ? static_cast<double>(counts.done) / wall : 0);
-  repetition.set_messages(static_cast<double>(messages_));
-  repetition.set_bytes(static_cast<double>(bytes_));
+  repetition.set_messages(static_cast<double>(messages_ + (data_ ? data_->messages() : 0)));
+  repetition.set_bytes(static_cast<double>(bytes_ + (data_ ? data_->bytes() : 0)));
   repetition.set_complete(complete);
   if (outcome_.service.count() > 0) {
     repetition.set_service_median_seconds(outcome_.service.percentile(0.5));

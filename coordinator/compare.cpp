@@ -46,10 +46,11 @@ int complain(int code, const std::string& text) {
   return code;
 }
 
-RunSettings run_settings(const Options& options, v1::Model model, const Subject& subject,
-                         const SettingValues& settings) {
+RunSettings run_settings(const Options& options, v1::Model model, transport::Kind transport,
+                         const Subject& subject, const SettingValues& settings) {
   RunSettings run;
   run.model = model;
+  run.transport = transport;
   run.workers = is_isolated(model) ? options.workers : 1;
   if (is_isolated(model)) {
     run.processors_per_worker = std::max(1u, options.processors / options.workers);
@@ -89,7 +90,8 @@ v1::ModelReport model_report(const RunSettings& settings) {
   model.set_workers(settings.workers);
   model.set_processors(settings.workers * settings.processors_per_worker);
   model.set_processors_per_worker(settings.processors_per_worker);
-  model.set_transport(is_isolated(settings.model) ? "zmq-ipc" : "memory");
+  model.set_transport(
+      is_isolated(settings.model) ? std::string(transport::name_of(settings.transport)) : "memory");
   return model;
 }
 
@@ -148,7 +150,8 @@ void judge(v1::RunReport& report, const Interrupts& interrupts) {
   for (const v1::FaultReport& fault : report.faults()) {
     if (fault.fired() == 0) {
       return set(kExitExpectation,
-                 fmt::format("fault {} never fired in {}", fault.text(), fault.model()));
+                 fmt::format("fault {} never fired in {}{}", fault.text(), fault.model(),
+                             fault.has_transport() ? "/" + fault.transport() : ""));
     }
   }
   set(kExitDone, "");
@@ -163,10 +166,15 @@ class Comparison {
         environment_(std::move(environment)),
         progress_(options.progress) {
     for (const v1::Model model : options.models) {
-      rows_.push_back({model, "", subject.settings});
-      if (!options.aa) continue;
-      rows_.push_back(
-          {model, options.aa_settings.empty() ? kSameAgain : kAnotherSetting, second_settings});
+      const std::size_t rows = is_isolated(model) ? options.transports.size() : 1;
+      for (std::size_t i = 0; i < rows; ++i) {
+        const transport::Kind transport = options.transports[i];
+        rows_.push_back({model, transport, "", subject.settings});
+        if (!options.aa) continue;
+        rows_.push_back({model, transport,
+                         options.aa_settings.empty() ? kSameAgain : kAnotherSetting,
+                         second_settings});
+      }
     }
     service_.resize(rows_.size());
     traces_.resize(rows_.size());
@@ -193,7 +201,8 @@ class Comparison {
     }
     for (const Row& row : rows_) {
       v1::ModelReport& model = *report.add_models();
-      model = model_report(run_settings(options_, row.model, subject_, row.settings));
+      model =
+          model_report(run_settings(options_, row.model, row.transport, subject_, row.settings));
       if (!row.side.empty()) model.set_side(row.side);
     }
     // Interleaved: a slow spell of the machine meets all rows alike. Forth and back, A B C C B A: a
@@ -214,11 +223,14 @@ class Comparison {
  private:
   void run_once(v1::RunReport& report, std::size_t index, std::uint32_t repetition) {
     const Row& row = rows_[index];
-    RunSettings settings = run_settings(options_, row.model, subject_, row.settings);
+    RunSettings settings = run_settings(options_, row.model, row.transport, subject_, row.settings);
     settings.repetition = repetition;
     if (!options_.logs.empty()) {
-      settings.log_prefix = fmt::format("{}/{}{}-{}", options_.logs, to_string(row.model),
-                                        row.side.empty() ? "" : "-second", repetition);
+      const bool several = is_isolated(row.model) && options_.transports.size() > 1;
+      settings.log_prefix =
+          fmt::format("{}/{}{}{}-{}", options_.logs, to_string(row.model),
+                      several ? fmt::format("-{}", transport::name_of(row.transport)) : "",
+                      row.side.empty() ? "" : "-second", repetition);
     }
     const std::string name = label(report, report.models(static_cast<int>(index)));
     spdlog::info("{}, repetition {}", name, repetition);
@@ -269,6 +281,8 @@ class Comparison {
         fault->set_text(options_.faults[f].text);
         fault->set_model(model.model());
         if (model.has_side()) fault->set_side(model.side());
+        if (options_.transports.size() > 1 && is_isolated(model))
+          fault->set_transport(model.transport());
         fault->set_fired(fired_[static_cast<std::size_t>(i)][f]);
         fault->set_planned(options_.faults[f].times *
                            static_cast<double>(model.repetitions_size()));
@@ -284,6 +298,7 @@ class Comparison {
   // One row of the report.
   struct Row {
     v1::Model model;
+    transport::Kind transport;  // means nothing in shared memory
     std::string side;
     SettingValues settings;
   };

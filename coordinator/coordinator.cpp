@@ -105,12 +105,20 @@ Coordinator::~Coordinator() = default;
 RunOutcome Coordinator::run() {
   started_at_ = base::Clock::now();
   own_usage_before_ = own_usage();
+  if (is_isolated(settings_.model)) {
+    if (const auto opened = open_data_plane(); !opened) {
+      reason_ = opened.error().text;
+      return outcome();
+    }
+  }
   supervisor_.start(started_at_);
   perform_actions();
   while (!supervisor_.all_exited()) {
     wait_for_events();
+    if (data_) data_->take();
     take_messages();  // before exits: what a dead worker still said counts
     end_cut_links();
+    end_cut_off();
     take_host_events();
     take_interrupts();
     fire_timed_faults();
@@ -141,6 +149,10 @@ void Coordinator::wait_for_events() {
   if (watch_period_ && ready_at_ && !ending_) consider(watched_at_ + *watch_period_);
   if (settings_.progress && !ending_) consider(progress_at_ + kProgressEvery);
   if (due_) set_due_timer();
+  for (const WorkerKey& key : supervisor_.ready()) {
+    if (const auto& cut_off_at = workers_.at(key).cut_off_at) consider(*cut_off_at + kCutOffGrace);
+  }
+  if (data_ && data_->pending()) consider(now);
   base::Duration timeout(-1);
   if (until) timeout = std::max(*until - now, base::Duration(0));
   if (environment_.router.wait(events_.get(), timeout).descriptor) note_crash_marks();
@@ -312,7 +324,10 @@ void Coordinator::perform_actions() {
   for (;;) {
     const std::vector<Outgoing> messages = dispatch_->take_outgoing();
     const std::vector<SupervisorAction> actions = supervisor_.take_actions();
-    if (messages.empty() && actions.empty()) return;
+    if (messages.empty() && actions.empty()) {
+      if (data_) data_->flush();
+      return;
+    }
     for (const Outgoing& outgoing : messages) send(outgoing.to, outgoing.message);
     for (const SupervisorAction& action : actions) {
       if (const auto* starting = std::get_if<LaunchWorker>(&action)) {

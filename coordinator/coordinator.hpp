@@ -9,6 +9,7 @@
 
 #include <bulkhead/base/clock.hpp>
 #include <bulkhead/base/unique_fd.hpp>
+#include <bulkhead/transport/connection.hpp>
 #include <bulkhead/transport/zmq.hpp>
 #include <bulkhead/wire/crash_page.hpp>
 #include <functional>
@@ -19,6 +20,7 @@
 #include <string>
 #include <vector>
 
+#include "data_plane.hpp"
 #include "dispatch/dispatch.hpp"
 #include "evidence/crash_traces.hpp"
 #include "host/host.hpp"
@@ -44,8 +46,9 @@ struct RunSettings {
   v1::Model model = v1::MODEL_PARALLEL;
   std::uint32_t workers = 1;
   std::uint32_t processors_per_worker = 1;
-  std::uint32_t in_flight = 256;  // of the run
-  std::uint32_t threads = 0;      // model threads: of the pool; 0: a thread a job
+  std::uint32_t in_flight = 256;                         // of the run
+  transport::Kind transport = transport::Kind::kZmqIpc;  // of an isolated model's data plane
+  std::uint32_t threads = 0;  // model threads: of the pool; 0: a thread a job
   std::string worker_executable;
   bool fork_workers = true;  // see LaunchSpec::fork
   std::string program;
@@ -90,6 +93,8 @@ struct RunOutcome {
 };
 
 inline constexpr auto kHandshakeDeadline = std::chrono::seconds(20);
+// A worker whose data connection has ended is mostly dead, which the host then tells.
+inline constexpr auto kCutOffGrace = std::chrono::seconds(1);
 // What the other descriptors of the epoll set carry; worker 0 does not exist.
 inline constexpr std::uint64_t kNotALifeline = 0;
 
@@ -97,7 +102,7 @@ inline constexpr std::uint64_t kNotALifeline = 0;
 Usage own_usage();
 std::string random_bytes(std::size_t count);
 
-class Coordinator {
+class Coordinator final : private DataPlane::Events {
  public:
   Coordinator(const Environment& environment, const RunSettings& settings);
   ~Coordinator();
@@ -110,10 +115,14 @@ class Coordinator {
     wire::CrashPageMapping page;
     base::UniqueFd lifeline;
     std::string token;
-    pid_t pid = 0;  // once the launcher has told
-    bool was_ready = false;
-    bool limited_by_kernel = false;            // in a memory cgroup of its own
-    std::optional<base::TimePoint> marked_at;  // its crash handler spoke, or we found it hung
+    pid_t pid = 0;           // once the launcher has told
+    bool greeted = false;    // all was right with its Hello
+    bool joined = false;     // the data plane
+    bool was_ready = false;  // welcomed
+    bool said_goodbye = false;
+    std::optional<base::TimePoint> cut_off_at;  // its data connection is gone; is it, too?
+    bool limited_by_kernel = false;             // in a memory cgroup of its own
+    std::optional<base::TimePoint> marked_at;   // its crash handler spoke, or we found it hung
     std::uint64_t hung_job = wire::kNoJob;
     std::optional<double> pss_bytes;  // when the answer came
     std::vector<v1::Module> modules;  // as it told, until it ends
@@ -136,8 +145,17 @@ class Coordinator {
   std::string memory_reason() const;
   void condemn_hung(WorkerKey key, std::uint64_t job, const std::string& why, base::TimePoint now);
   void end_cut_links();
+  void end_cut_off();
+  Result<void> open_data_plane();
   void take_message(const transport::Message& message);
   void take_hello(WorkerKey key, const v1::Hello& hello);
+  void welcome(WorkerKey key);
+  void take_run_message(WorkerKey key, v1::ToCoordinator&& message);
+  void take_goodbye(WorkerKey key);
+  bool data_joined(const wire::JoinMessage& join) override;
+  void data_message(WorkerKey key, v1::ToCoordinator&& message) override;
+  void data_closed(WorkerKey key) override;
+  void data_lost(WorkerKey key, const std::string& why) override;
   void worker_launched(WorkerKey key, pid_t pid);
   void launch(WorkerKey key);
   void launch_failed(WorkerKey key, const std::string& why);
@@ -158,6 +176,9 @@ class Coordinator {
   RunSettings settings_;
   Supervisor supervisor_;
   std::unique_ptr<Dispatch> dispatch_;
+  std::unique_ptr<DataPlane> data_;  // of the isolated models
+  std::string data_name_;            // of its socket
+  std::string data_token_;
   base::UniqueFd events_;  // epoll: host, interrupts, lifelines, and
   base::UniqueFd due_;     // in an open loop the timer of the next job; epoll's own waits whole ms
   std::string run_id_;

@@ -95,15 +95,85 @@ void Coordinator::take_message(const transport::Message& message) {
   }
   if (!decoded) return supervisor_.condemn(key, "protocol error: " + decoded.error().text);
   if (decoded->has_goodbye()) {
-    supervisor_.goodbye(key);
-    record->second.lifeline.reset();  // its end of file lets the worker go
+    record->second.said_goodbye = true;
+    // What it had to say before may still be on its way.
+    if (!data_ || !data_->has(key)) take_goodbye(key);
     return;
   }
+  take_run_message(key, std::move(*decoded));
+}
+
+void Coordinator::take_goodbye(WorkerKey key) {
+  supervisor_.goodbye(key);
+  workers_.at(key).lifeline.reset();  // its end of file lets the worker go
+}
+
+void Coordinator::take_run_message(WorkerKey key, v1::ToCoordinator&& message) {
   const bool answered = dispatch_->answer().has_value();
-  if (const auto taken = dispatch_->message(key, std::move(*decoded)); !taken) {
+  if (const auto taken = dispatch_->message(key, std::move(message)); !taken) {
     supervisor_.condemn(key, "protocol error: it " + taken.error().text);
   }
   if (!answered && dispatch_->answer()) answered_by_ = key;
+}
+
+Result<void> Coordinator::open_data_plane() {
+  data_name_ = "data-";
+  for (const char byte : run_id_)
+    data_name_ += fmt::format("{:02x}", static_cast<unsigned char>(byte));
+  data_token_ = random_bytes(32);
+  auto plane = DataPlane::open(settings_.transport, environment_.run_directory, data_name_,
+                               data_token_, *this);
+  if (!plane) return fail(plane.error());
+  data_ = std::move(*plane);
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.u64 = kNotALifeline;
+  if (epoll_ctl(events_.get(), EPOLL_CTL_ADD, data_->fd(), &event) != 0)
+    return fail(Code::kResourceExhausted, "epoll_ctl: {}", std::strerror(errno));
+  return {};
+}
+
+bool Coordinator::data_joined(const wire::JoinMessage& join) {
+  const WorkerKey key{join.identity.worker, join.identity.incarnation};
+  const auto found = workers_.find(key);
+  if (join.identity.run_id != run_id_ || found == workers_.end() || found->second.joined ||
+      !equal_secrets(std::string(join.token), found->second.token)) {
+    return false;
+  }
+  found->second.joined = true;
+  if (found->second.greeted) welcome(key);
+  return true;
+}
+
+void Coordinator::data_message(WorkerKey key, v1::ToCoordinator&& message) {
+  dispatch_->set_time(base::Clock::now());
+  if (!supervisor_.is_current(key)) {
+    if (!ending_) dispatch_->late_message(key, std::move(message));
+  } else if (workers_.at(key).was_ready) {
+    take_run_message(key, std::move(message));
+  } else {
+    supervisor_.condemn(key, "protocol error: it sent data before its Hello");
+  }
+}
+
+void Coordinator::data_closed(WorkerKey key) {
+  if (supervisor_.is_current(key) && workers_.at(key).said_goodbye) take_goodbye(key);
+}
+
+void Coordinator::data_lost(WorkerKey key, const std::string& why) {
+  if (!supervisor_.is_current(key)) return;
+  if (!why.empty()) return supervisor_.condemn(key, "protocol error: it sent " + why);
+  workers_.at(key).cut_off_at = base::Clock::now();
+}
+
+// What it still has to say will never come.
+void Coordinator::end_cut_off() {
+  const base::TimePoint now = base::Clock::now();
+  for (const WorkerKey& key : supervisor_.ready()) {
+    const auto& cut_off_at = workers_.at(key).cut_off_at;
+    if (cut_off_at && now >= *cut_off_at + kCutOffGrace)
+      supervisor_.condemn(key, "its data connection ended, and it did not");
+  }
 }
 
 void Coordinator::take_hello(WorkerKey key, const v1::Hello& hello) {
@@ -133,12 +203,23 @@ void Coordinator::take_hello(WorkerKey key, const v1::Hello& hello) {
     reject(v1::CODE_VERSION_MISMATCH, mismatch);
     return supervisor_.condemn(key, mismatch);
   }
-  const base::TimePoint now = base::Clock::now();
-  if (!supervisor_.hello(key, now)) return reject(v1::CODE_UNAVAILABLE, "not expected any more");
-  record.was_ready = true;
+  record.greeted = true;
   record.modules = checked_modules(hello);
-  answer.mutable_welcome();
+  if (!hello.data_plane() || record.joined) welcome(key);  // else once it has joined
+}
+
+void Coordinator::welcome(WorkerKey key) {
+  v1::ToWorker answer;
+  const base::TimePoint now = base::Clock::now();
+  if (supervisor_.hello(key, now)) {
+    answer.mutable_welcome();
+  } else {
+    answer.mutable_reject()->set_code(v1::CODE_UNAVAILABLE);
+    answer.mutable_reject()->set_text("not expected any more");
+  }
   send(key, answer);
+  if (answer.has_reject()) return;
+  workers_.at(key).was_ready = true;
   dispatch_->worker_ready(key);
   if (const auto waiting = awaiting_recovery_.find(key.worker);
       waiting != awaiting_recovery_.end()) {
@@ -206,6 +287,11 @@ void Coordinator::launch(WorkerKey key) {
   boot.set_memory_limit_bytes(settings_.memory_limit);
   boot.set_iterations_per_second(settings_.iterations_per_second);
   boot.set_rate_per_second(settings_.rate_per_second);
+  if (data_) {
+    boot.set_transport(std::string(transport::name_of(settings_.transport)));
+    boot.set_data_name(data_name_);
+    boot.set_data_token(data_token_);
+  }
   dispatch_->fill_boot(boot);
   if (const auto written = wire::write_boot(record.lifeline.get(), boot); !written) {
     return failed(written.error().text);
@@ -235,6 +321,12 @@ void Coordinator::launch(WorkerKey key) {
 }
 
 void Coordinator::send(WorkerKey key, const v1::ToWorker& message) {
+  const bool control =
+      message.has_welcome() || message.has_reject() || message.has_drain() || message.has_inject();
+  if (!control && data_ && workers_.at(key).joined) {
+    if (data_->has(key)) data_->send(key, message);  // else it is dead or dying
+    return;
+  }
   auto bytes = wire::encode(message);
   if (!bytes) return supervisor_.condemn(key, bytes.error().text);
   ++messages_;

@@ -3,44 +3,74 @@
 #include <algorithm>
 #include <bulkhead/base/check.hpp>
 #include <bulkhead/base/clock.hpp>
+#include <bulkhead/wire/data_message.hpp>
 #include <exception>
 #include <utility>
 
 namespace bulkhead::worker {
 namespace {
 
-// What a request for jobs and its answer take on a busy machine; the queue covers it.
-constexpr double kRoundTripSeconds = 4e-3;
+// What a request for jobs and its answer take on a busy machine, and what it may wait for results to
+// ride on; the queue covers it.
+constexpr base::Duration kRoundTrip = std::chrono::milliseconds(4) + DataLink::kMostGather;
 constexpr std::uint64_t kMostQueued = 1024;
-// A message costs some 50 to 100 µs of processor time, all its ends together: results of short jobs
-// share one. What waits lies on the crash page meanwhile, except for large results: those are at
-// risk for as long, some five jobs, and never more than 5 ms.
-constexpr double kShortJobSeconds = 5e-3;
-constexpr auto kLeastGather = std::chrono::microseconds(1000);
-constexpr auto kMostGather = std::chrono::milliseconds(5);
 
 }  // namespace
 
 IsolatedRun::IsolatedRun(const v1::Boot& boot, const program::ErasedJobs& program,
-                         wire::CrashPage* page, Link& link)
-    : boot_(boot), program_(program), page_(*page), link_(link), runner_(boot, program, page) {}
+                         wire::CrashPage* page, Link& link, DataLink& data)
+    : boot_(boot),
+      program_(program),
+      page_(*page),
+      link_(link),
+      data_(data),
+      runner_(boot, program, page) {
+  data_.on_credit([this] { return take_credit(); });
+}
 
 void IsolatedRun::main() {
   const sched::ExternalWait external;
+  welcomed_.receive();
+  data_.ask_for_jobs();
+  take_messages();
   never_.receive();
 }
 
-void IsolatedRun::on_message(v1::ToWorker&& message) {
+// Until the coordinator has gone, or has cut us off: then the lifeline, or a signal, ends us.
+void IsolatedRun::take_messages() {
+  for (;;) {
+    auto message = data_.receive();
+    if (!message && message.error().code == Code::kUnavailable) return;
+    if (!message) link_.leave(kExitHandshake, message.error().text);
+    if (const auto* job = std::get_if<wire::JobMessage>(&*message)) {
+      begin_job(job->index, std::string(job->input), std::nullopt);
+    } else if (const auto* other = std::get_if<wire::ProtobufMessage>(&*message)) {
+      auto decoded = wire::decode_to_worker(other->bytes);
+      if (!decoded) link_.leave(kExitHandshake, decoded.error().text);
+      take_message(std::move(*decoded));
+    } else {
+      link_.leave(kExitHandshake, "the coordinator sent what only a worker sends");
+    }
+  }
+}
+
+void IsolatedRun::begin_job(std::uint64_t index, std::string input,
+                            std::optional<v1::PlannedFault> fault) {
+  received_.fetch_add(1, std::memory_order_relaxed);
+  sched::go([this, index, owned = std::move(input),
+             planned = std::move(fault)] { run_job(index, owned, planned ? &*planned : nullptr); },
+            sched::Tag{index});
+}
+
+void IsolatedRun::take_message(v1::ToWorker&& message) {
   switch (message.body_case()) {
-    case v1::ToWorker::kJobs: {
-      auto* jobs = message.mutable_jobs()->mutable_jobs();
-      received_.fetch_add(static_cast<std::uint64_t>(jobs->size()), std::memory_order_relaxed);
-      for (v1::Job& job : *jobs) {
-        const sched::Tag tag = job.index();
-        sched::go([this, owned = std::move(job)] { run_job(owned); }, tag);
+    case v1::ToWorker::kJobs:
+      for (v1::Job& job : *message.mutable_jobs()->mutable_jobs()) {
+        std::optional<v1::PlannedFault> fault;
+        if (job.has_fault()) fault = std::move(*job.mutable_fault());
+        begin_job(job.index(), std::move(*job.mutable_input()), std::move(fault));
       }
       break;
-    }
     case v1::ToWorker::kOpenSource: {
       const auto& open = message.open_source();
       while (source_credit_.try_receive()) {  // left over from a source that threw
@@ -64,27 +94,25 @@ void IsolatedRun::on_message(v1::ToWorker&& message) {
       // The coordinator sends within our credit, which is the channel's capacity.
       reduce_batches_.try_send(std::move(*message.mutable_reduce_results()));
       break;
-    case v1::ToWorker::kInject:
-      runner_.arm(message.inject().fault());
-      break;
-    case v1::ToWorker::kDrain:
-      draining_.store(true, std::memory_order_relaxed);
-      break;
     default:
-      break;  // welcome again, or meant for a shared-memory model: nothing to do
+      break;  // meant for a shared-memory model: nothing to do
   }
+}
+
+void IsolatedRun::on_message(v1::ToWorker&& message) {
+  if (message.has_inject()) runner_.arm(message.inject().fault());
+  if (message.has_drain()) draining_.store(true, std::memory_order_relaxed);
 }
 
 std::uint64_t IsolatedRun::low_water() const {
   const double service = runner_.recent_service_seconds();
   // Before the first job has ended nobody knows: a little more than the least.
-  const double round_trip =
-      service > 0 ? (kRoundTripSeconds + base::to_seconds(patience())) / service : 2;
+  const double round_trip = service > 0 ? base::to_seconds(kRoundTrip) / service : 2;
   // Jobs that wait leave the processor to others, so more of them end in a round trip than there
   // are processors.
-  const std::uint64_t ended = ended_.load(std::memory_order_relaxed);
+  const std::uint64_t worked = worked_.load(std::memory_order_relaxed);
   const std::uint64_t begun = begun_.load(std::memory_order_relaxed);
-  const double running = static_cast<double>(begun - std::min(begun, ended));
+  const double running = static_cast<double>(begun - std::min(begun, worked));
   const double at_once = std::max<double>(boot_.processors(), running);
   const double wanted = 2.0 * boot_.processors() + at_once * std::min(round_trip, 1e6);
   return std::min<std::uint64_t>(
@@ -94,9 +122,9 @@ std::uint64_t IsolatedRun::low_water() const {
 // Two limits: jobs that wait here unstarted (so that nobody hoards), and jobs in flight.
 std::uint32_t IsolatedRun::take_credit() {
   const std::uint64_t begun = begun_.load(std::memory_order_relaxed);
-  const std::uint64_t ended = ended_.load(std::memory_order_relaxed);
+  const std::uint64_t worked = worked_.load(std::memory_order_relaxed);
   const std::uint64_t queued = granted_ - std::min(granted_, begun);
-  const std::uint64_t out = granted_ - std::min(granted_, ended);
+  const std::uint64_t out = granted_ - std::min(granted_, worked);
   const std::uint64_t low = std::max<std::uint64_t>(low_water(), 1);
   const std::uint64_t in_flight = boot_.in_flight();
   if (queued >= low || out >= in_flight) return 0;
@@ -107,59 +135,55 @@ std::uint32_t IsolatedRun::take_credit() {
   return static_cast<std::uint32_t>(credit);
 }
 
-base::Duration IsolatedRun::patience() const {
-  // In an open loop a result that waits is late.
-  if (boot_.rate_per_second() > 0) return base::Duration(0);
-  const double service = runner_.recent_service_seconds();
-  if (service == 0 || service >= kShortJobSeconds) return base::Duration(0);
-  // With nothing left to do here somebody may be waiting for these.
-  if (received_.load(std::memory_order_relaxed) == ended_.load(std::memory_order_relaxed)) {
-    return base::Duration(0);
-  }
-  const auto some = std::chrono::duration<double>(5 * service);
-  return std::clamp<base::Duration>(std::chrono::duration_cast<base::Duration>(some), kLeastGather,
-                                    kMostGather);
-}
-
+// When the last result is on its way, the data plane is closed in a goroutine of its own.
 bool IsolatedRun::quiescent() {
-  return received_.load(std::memory_order_acquire) == ended_.load(std::memory_order_acquire);
+  if (received_.load(std::memory_order_acquire) != ended_.load(std::memory_order_acquire))
+    return false;
+  if (!std::exchange(closing_, true)) {
+    sched::go([this] {
+      data_.close();
+      closed_.store(true, std::memory_order_release);
+      link_.wake();
+    });
+  }
+  return closed_.load(std::memory_order_acquire);  // pairs with the store above: all has left
 }
 
-void IsolatedRun::run_job(const v1::Job& job) {
+void IsolatedRun::run_job(std::uint64_t index, const std::string& bytes,
+                          const v1::PlannedFault* fault) {
   const std::uint64_t begun = begun_.fetch_add(1, std::memory_order_relaxed) + 1;
-  // Nothing is queued any more: ask now. If this job waits, its result wakes the link too late.
-  if (begun == received_.load(std::memory_order_relaxed)) link_.wake();
-  if (draining_.load(std::memory_order_relaxed)) {
-    ended_.fetch_add(1, std::memory_order_release);
-    link_.wake();
-    return;
-  }
-  v1::JobResult result;
-  result.set_index(job.index());
-  auto input = program_.decode_input(job.input());
+  if (draining_.load(std::memory_order_relaxed)) return end_job();
+  // Nothing is queued any more: ask now. If this job waits, its result asks too late.
+  if (begun == received_.load(std::memory_order_relaxed)) data_.ask_for_jobs();
+  wire::ResultMessage result{.index = index};
+  std::string text;  // what the result is, or why there is none
+  auto input = program_.decode_input(bytes);
   if (!input) {
-    result.set_error("the input can't be decoded: " + input.error().text);
+    text = "the input can't be decoded: " + input.error().text;
+    result.threw = true;
   } else {
-    Attempt attempt = runner_.run(*input, job.has_fault() ? &job.fault() : nullptr);
-    result.set_service_seconds(attempt.service_seconds);
-    if (attempt.value) {
-      std::string bytes = program_.encode_result(*attempt.value);
-      if (bytes.size() > link_.most_value_bytes()) {
-        result.set_error(fmt::format("the result has {} bytes; at most {} can cross", bytes.size(),
-                                     link_.most_value_bytes()));
-      } else {
-        result.set_result(std::move(bytes));
-      }
-    } else {
-      result.set_error(std::move(attempt.error));
+    Attempt attempt = runner_.run(*input, fault);
+    result.service_seconds = attempt.service_seconds;
+    result.threw = !attempt.value;
+    text = attempt.value ? program_.encode_result(*attempt.value) : std::move(attempt.error);
+    if (text.size() > data_.most_value_bytes()) {
+      text = fmt::format("the result has {} bytes; at most {} can cross", text.size(),
+                         data_.most_value_bytes());
+      result.threw = true;
     }
   }
-  if (result.ByteSizeLong() <= wire::kKeptBytes) {
-    wire::keep_result(page_, result.SerializeAsString());
-  }
-  link_.send_result(std::move(result));
+  result.bytes = text;
+  std::string encoded;
+  wire::encode(result, encoded);
+  wire::keep_result(page_, encoded);
+  worked_.fetch_add(1, std::memory_order_relaxed);  // so that its result asks for the next
+  data_.send_result(std::move(encoded));
+  end_job();
+}
+
+void IsolatedRun::end_job() {
   ended_.fetch_add(1, std::memory_order_release);  // pairs with quiescent(): the result is queued
-  link_.wake();
+  if (draining_.load(std::memory_order_relaxed)) link_.wake();
 }
 
 void IsolatedRun::run_source(std::uint64_t from) {
@@ -171,7 +195,7 @@ void IsolatedRun::run_source(std::uint64_t from) {
   base::TimePoint last_flush = base::Clock::now();
   const auto flush = [&](bool end) {
     message.mutable_inputs()->set_end(end);
-    link_.send(std::exchange(message, {}));
+    data_.send(std::exchange(message, {}));
     bytes = 0;
     last_flush = base::Clock::now();
   };
@@ -184,9 +208,9 @@ void IsolatedRun::run_source(std::uint64_t from) {
         source_credit_.receive();
       }
       std::string encoded = program_.encode_input(input);
-      if (encoded.size() > link_.most_value_bytes()) {
+      if (encoded.size() > data_.most_value_bytes()) {
         throw std::runtime_error(fmt::format("input {} has {} bytes; at most {} can cross", next,
-                                             encoded.size(), link_.most_value_bytes()));
+                                             encoded.size(), data_.most_value_bytes()));
       }
       if (bytes > 0 && bytes + encoded.size() > kBatchBytes) flush(false);
       if (bytes == 0) message.mutable_inputs()->set_first(next);
@@ -200,9 +224,9 @@ void IsolatedRun::run_source(std::uint64_t from) {
       return true;
     });
   } catch (const std::exception& error) {
-    return link_.send_pseudo_failed(false, error.what());
+    return data_.send_pseudo_failed(false, error.what());
   } catch (...) {
-    return link_.send_pseudo_failed(false, "an exception that is not a std::exception");
+    return data_.send_pseudo_failed(false, "an exception that is not a std::exception");
   }
   // Stopped by the drain: it may have had more to give, so this is no end.
   if (draining_.load(std::memory_order_relaxed)) return;
@@ -216,7 +240,7 @@ void IsolatedRun::run_reduce(std::uint64_t jobs) {
     std::uint64_t next = 0;
     v1::ToCoordinator credit;
     credit.mutable_reduce_credit()->set_batches(kReduceBatches);
-    link_.send(credit);
+    data_.send(credit);
     while (next < jobs) {
       const auto batch = [this] {
         const sched::ExternalWait external;
@@ -228,7 +252,7 @@ void IsolatedRun::run_reduce(std::uint64_t jobs) {
         } else {
           auto value = program_.decode_result(entry.result());
           if (!value) {
-            return link_.send_pseudo_failed(
+            return data_.send_pseudo_failed(
                 true, fmt::format("the result of job {} can't be decoded: {}", entry.index(),
                                   value.error().text));
           }
@@ -237,18 +261,18 @@ void IsolatedRun::run_reduce(std::uint64_t jobs) {
         ++next;
       }
       credit.mutable_reduce_credit()->set_batches(1);
-      link_.send(credit);
+      data_.send(credit);
     }
     program::Answer answer = reducer->finish();
     v1::ToCoordinator message;
     message.mutable_answer()->set_checksum(std::move(answer.checksum));
     message.mutable_answer()->set_text(std::move(answer.text));
     message.mutable_answer()->set_jobs(jobs);
-    link_.send(std::move(message));
+    data_.send(std::move(message));
   } catch (const std::exception& error) {
-    link_.send_pseudo_failed(true, error.what());
+    data_.send_pseudo_failed(true, error.what());
   } catch (...) {
-    link_.send_pseudo_failed(true, "an exception that is not a std::exception");
+    data_.send_pseudo_failed(true, "an exception that is not a std::exception");
   }
 }
 

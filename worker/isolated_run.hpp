@@ -8,7 +8,10 @@
 #include <bulkhead/sched/scheduler.hpp>
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <string>
 
+#include "data_link.hpp"
 #include "job_runner.hpp"
 #include "link.hpp"
 
@@ -17,19 +20,22 @@ namespace bulkhead::worker {
 class IsolatedRun final : public LinkHandler {
  public:
   IsolatedRun(const v1::Boot& boot, const program::ErasedJobs& program, wire::CrashPage* page,
-              Link& link);
+              Link& link, DataLink& data);
 
-  // Messages are taken on a thread that has entered the scheduler.
-  // The main goroutine: sleeps until the process ends, so that processors stay.
+  // The main goroutine: takes what comes over the data plane, until the process ends.
   void main();
 
+  void on_welcome() override { welcomed_.close(); }
   void on_message(v1::ToWorker&& message) override;
-  std::uint32_t take_credit() override;
-  base::Duration patience() const override;
   bool quiescent() override;
 
  private:
-  void run_job(const v1::Job& job);
+  void take_messages();
+  void take_message(v1::ToWorker&& message);
+  void begin_job(std::uint64_t index, std::string input, std::optional<v1::PlannedFault> fault);
+  void run_job(std::uint64_t index, const std::string& bytes, const v1::PlannedFault* fault);
+  void end_job();
+  std::uint32_t take_credit();
   void run_source(std::uint64_t from);
   void run_reduce(std::uint64_t jobs);
   std::uint64_t low_water() const;
@@ -38,21 +44,26 @@ class IsolatedRun final : public LinkHandler {
   const program::ErasedJobs& program_;
   wire::CrashPage& page_;
   Link& link_;
+  DataLink& data_;
   JobRunner runner_;
 
   std::atomic<bool> draining_{false};  // relaxed: a job that still begins is no harm
-  // Jobs received, and of those, begun or dropped, and ended or dropped. Link thread and
-  // processors.
+  // Jobs received, and of those, begun or dropped, worked on to the end, and ended (their result is
+  // on its way) or dropped.
   std::atomic<std::uint64_t> received_{0};
   std::atomic<std::uint64_t> begun_{0};
+  std::atomic<std::uint64_t> worked_{0};
   std::atomic<std::uint64_t> ended_{0};
-  std::uint64_t granted_ = 0;  // credit asked for so far; link thread only
+  std::uint64_t granted_ = 0;  // credit asked for so far; under the lock of the data link's sender
+  bool closing_ = false;       // link thread only
+  std::atomic<bool> closed_{false};
 
   static constexpr std::size_t kSourceWindow = 1
                                                << 16;  // the coordinator's credit never exceeds it
   static constexpr std::size_t kReduceBatches = 16;
   sched::Channel<char> source_credit_{kSourceWindow};
   sched::Channel<v1::ReduceResults> reduce_batches_{kReduceBatches};
+  sched::Channel<char> welcomed_{0};  // closed then
   sched::Channel<char> never_{0};
 };
 

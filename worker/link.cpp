@@ -96,6 +96,7 @@ void Link::run(LinkHandler& handler, const Dump& dump, const Dump& leaks) {
                                            wire::encode_identity(identity), options);
   if (!dealer) leave(kExitHandshake, dealer.error().text);
   shake_hands(**dealer);
+  handler.on_welcome();
 
   for (;;) {
     flush(**dealer, handler);
@@ -109,11 +110,6 @@ void Link::run(LinkHandler& handler, const Dump& dump, const Dump& leaks) {
       leave(kExitCoordinatorGone, "");
     }
     if (ready.descriptors[2] && take_dump_request(dump_requests)) say("SIGQUIT", dump());
-    // Only results woke us: let more of them gather. A message from the coordinator ends the wait.
-    if (const auto patience = handler.patience();
-        !ready.messages && patience > base::Duration(0) && !draining_) {
-      (*dealer)->wait({lifeline_.get()}, patience);
-    }
     while (auto message = (*dealer)->receive()) {
       auto decoded = wire::decode_to_worker(message->bytes);
       if (!decoded) leave(kExitHandshake, decoded.error().text);
@@ -133,6 +129,7 @@ void Link::shake_hands(transport::Dealer& dealer) {
   hello->set_incarnation(boot_.incarnation());
   hello->set_token(boot_.token());
   hello->set_pid(static_cast<std::uint32_t>(getpid()));
+  hello->set_data_plane(data_plane_);
   tell_modules(*hello);
   auto bytes = wire::encode(message);
   BULKHEAD_CHECK(bytes.has_value());
@@ -162,13 +159,6 @@ void Link::shake_hands(transport::Dealer& dealer) {
 
 void Link::flush(transport::Dealer& dealer, LinkHandler& handler) {
   std::deque<v1::ToCoordinator> queue = take_queue();
-  if (const std::uint32_t credit = draining_ ? 0 : handler.take_credit(); credit > 0) {
-    if (!queue.empty() && queue.back().has_results()) {
-      queue.back().mutable_results()->set_request(credit);
-    } else {
-      queue.emplace_back().mutable_request()->set_jobs(credit);
-    }
-  }
   for (const auto& message : queue) {
     auto bytes = wire::encode(message, boot_.max_message_bytes());
     // Single results and inputs were checked when they were made, and a batch is closed long
@@ -207,7 +197,7 @@ void Link::say(const char* about, const std::string& text) const {
                text.c_str());
 }
 
-void Link::leave(int code, const std::string& why) {
+void Link::leave(int code, const std::string& why) const {
   if (!why.empty()) {
     std::fprintf(stderr, "bulkhead-worker %u.%u: %s\n", boot_.worker(), boot_.incarnation(),
                  why.c_str());

@@ -24,12 +24,9 @@ namespace bulkhead::worker {
 class LinkHandler {
  public:
   virtual ~LinkHandler() = default;
+  // The coordinator has taken us in.
+  virtual void on_welcome() {}
   virtual void on_message(v1::ToWorker&& message) = 0;
-  // Credit to ask for now, 0 for none; rides on the next message or goes alone.
-  virtual std::uint32_t take_credit() = 0;
-  // How long results may wait for company before they are sent; 0 where jobs are long enough to
-  // pay for a message of their own.
-  virtual base::Duration patience() const { return base::Duration(0); }
   // While draining: whether all that was started has ended.
   virtual bool quiescent() = 0;
 };
@@ -49,12 +46,16 @@ class Link {
   void send_pseudo_failed(bool reduce, const std::string& error);
   // Bytes that one input or result may have to fit into a message.
   std::size_t most_value_bytes() const { return boot_.max_message_bytes() - kEnvelopeBytes; }
-  // Makes the link thread look for credit.
+  // Makes the link thread ask whether all is quiescent.
   void wake();
+  // Ends the process, from any thread.
+  [[noreturn]] void leave(int code, const std::string& why) const;
 
   // Connects, shakes hands, then moves messages until the process ends. `leaks`, which may be
   // empty, is asked when all is done, and mostly answers "".
   [[noreturn]] void run(LinkHandler& handler, const Dump& dump, const Dump& leaks = {});
+  // Before run(): the worker has joined the data plane.
+  void set_data_plane() { data_plane_ = true; }
 
  private:
   // Room that protobuf's own fields may take in a message that carries one large value.
@@ -64,12 +65,12 @@ class Link {
   std::deque<v1::ToCoordinator> take_queue();
   void flush(transport::Dealer& dealer, LinkHandler& handler);
   void say(const char* about, const std::string& text) const;
-  [[noreturn]] void leave(int code, const std::string& why);
 
   const v1::Boot& boot_;
   const std::string program_digest_;
   const base::UniqueFd lifeline_;
   const base::UniqueFd wake_;  // eventfd
+  bool data_plane_ = false;
 
   base::Mutex mutex_;
   std::deque<v1::ToCoordinator> queue_ BULKHEAD_GUARDED_BY(mutex_);

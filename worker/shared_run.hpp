@@ -31,7 +31,6 @@ class SharedRun final : public LinkHandler {
   void main();
 
   void on_message(v1::ToWorker&& message) override;
-  std::uint32_t take_credit() override { return 0; }
   bool quiescent() override;
 
  private:

@@ -28,6 +28,7 @@
 #include <thread>
 
 #include "crash_handler.hpp"
+#include "data_link.hpp"
 #include "exit_codes.hpp"
 #include "explore.hpp"
 #include "fork_server.hpp"
@@ -114,7 +115,6 @@ bool is_isolated(v1::Model model) {
 class BrokenRun final : public LinkHandler {
  public:
   void on_message(v1::ToWorker&&) override {}
-  std::uint32_t take_credit() override { return 0; }
   bool quiescent() override { return true; }
 };
 
@@ -159,9 +159,10 @@ std::vector<sched::TaskInfo> left_behind(std::vector<sched::TaskInfo> tasks) {
   return tasks;
 }
 
-template <class Run>
+// `more`: what this Run wants besides.
+template <class Run, class... More>
 [[noreturn]] void serve_program(const v1::Boot& boot, const program::ErasedJobs& program,
-                                wire::CrashPage* page, Link& link) {
+                                wire::CrashPage* page, Link& link, More&... more) {
   SlotObserver observer(page);
   sched::Options options;
   options.processors = boot.processors();
@@ -172,7 +173,7 @@ template <class Run>
   };
   options.on_circle = [](const std::string& circles) { std::fputs(circles.c_str(), stderr); };
   sched::Scheduler scheduler(options);
-  Run run(boot, program, page, link);
+  Run run(boot, program, page, link, more...);
   std::thread([&] {
     sched::Enter enter(scheduler);
     link.run(
@@ -266,7 +267,12 @@ int serve() {
     BrokenRun run;
     link.run(run, [] { return std::string("  its program could not be made\n"); });
   }
-  if (is_isolated(boot->model())) serve_program<IsolatedRun>(*boot, *program, page, link);
+  if (is_isolated(boot->model())) {
+    auto data = DataLink::join(*boot);
+    if (!data) link.leave(kExitHandshake, data.error().text);
+    link.set_data_plane();
+    serve_program<IsolatedRun>(*boot, *program, page, link, **data);
+  }
   if (threads) serve_threads(*boot, *program, page, link);
   serve_program<SharedRun>(*boot, *program, page, link);
 }

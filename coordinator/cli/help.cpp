@@ -42,8 +42,11 @@ constexpr const char* kCompareShape = R"(
 Shape
   --models A,B,C       models in order (sequential,concurrent,parallel,threads,processes)
 )";
+constexpr const char* kCompareTransports =
+    "  --transports T,U     a row of the isolated models for each\n";
 constexpr const char* kShared =
     R"(  --workers W          processes of the isolated models (usable cores)
+  --transport T        what their jobs cross on: zmq-ipc, unix, shm, or auto: the fastest (zmq-ipc)
   --processors P       threads of the whole run, shared out among its workers (usable cores)
   --in-flight K        jobs at once in the whole run (256)
   --threads N          model threads: a pool of N threads (one thread a job)
@@ -76,7 +79,7 @@ constexpr const char* kOutput = R"(Output
   --color WHEN         auto, always or never (auto)      --help, --version
 Environment: BULKHEAD_WORKERS, _PROCESSORS, _IN_FLIGHT, _WORKER, _SEED, _MAX_ATTEMPTS, _TIMEOUT,
 _CHECKPOINT, _REPEAT, _THREADS, _RESTARTS, _STALL, _JOB_TIMEOUT, _WORKER_MEMORY, _LAUNCH, _LOGS,
-_RATE stand in for their flags; NO_COLOR.
+_RATE, _TRANSPORT stand in for their flags; NO_COLOR.
 
 Examples
 )";
@@ -210,6 +213,7 @@ std::vector<Flag> flags_of(Command command) {
   }
   std::vector<Flag> flags{{command, command == Command::kRun ? "model" : "models"},
                           {command, "workers"},
+                          {command, "transport"},
                           {command, "processors"},
                           {command, "in-flight"},
                           {command, "threads"},
@@ -233,6 +237,7 @@ std::vector<Flag> flags_of(Command command) {
                           {command, "check", FlagKind::kSwitch},
                           {command, "color"}};
   if (command == Command::kCompare) {
+    flags.push_back({command, "transports"});
     flags.push_back({command, "aa", FlagKind::kSwitch});
     flags.push_back({command, "aa-set", FlagKind::kRepeated});
   }
@@ -260,8 +265,8 @@ std::string help_of(Command command) {
       return fmt::format("{}{}{}{}{}{}", kRunUsage, kRunShape, kShared, kRunRepeat, kOutput,
                          kRunExamples);
     case Command::kCompare:
-      return fmt::format("{}{}{}{}{}{}", kCompareUsage, kCompareShape, kShared, kCompareRepeat,
-                         kOutput, kCompareExamples);
+      return fmt::format("{}{}{}{}{}{}{}", kCompareUsage, kCompareShape, kCompareTransports,
+                         kShared, kCompareRepeat, kOutput, kCompareExamples);
     case Command::kBench:
       return kBenchHelp;
     case Command::kExplore:

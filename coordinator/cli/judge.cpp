@@ -23,7 +23,7 @@ std::optional<Judge::Given> Judge::given(const std::string& flag) const {
   static const std::vector<std::string> kFromEnvironment{
       "workers",       "processors", "in-flight",    "seed",    "repeat", "worker",
       "checkpoint",    "timeout",    "max-attempts", "threads", "stall",  "job-timeout",
-      "worker-memory", "restarts",   "logs",         "rate",    "launch"};
+      "worker-memory", "restarts",   "logs",         "rate",    "launch", "transport"};
   if (std::find(kFromEnvironment.begin(), kFromEnvironment.end(), flag) == kFromEnvironment.end()) {
     return std::nullopt;
   }

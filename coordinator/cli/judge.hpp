@@ -55,11 +55,15 @@ class Judge {
   Done settings(const std::string& flag, std::vector<std::pair<std::string, std::string>>& out);
   Done program_input();  // --set and --input
   Done worker_path();    // --worker
+  Done transports();     // --transport and --transports
   Done json();           // --json
 
   const Words& words_;
   Options options_;
 };
+
+// What --transport takes.
+std::vector<std::string> transport_names();
 
 // Command::kExplore; for resolve_options().
 tl::expected<Options, Stop> resolve_explore(const Words& words);

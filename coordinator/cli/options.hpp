@@ -7,6 +7,7 @@
 
 #include <bulkhead/base/clock.hpp>
 #include <bulkhead/base/error.hpp>
+#include <bulkhead/transport/connection.hpp>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -39,6 +40,8 @@ struct Options {
   std::vector<v1::Model> models;  // run: one; compare: in order, no duplicates
   std::uint32_t workers = 0;      // isolated models; default: usable cores
   std::uint32_t processors = 0;   // total of a run; default: usable cores
+  // Of the isolated models; run: one; compare: in order, no duplicates.
+  std::vector<transport::Kind> transports;
   std::uint32_t in_flight = 256;  // of the whole run
   double rate_per_second = 0;     // of an open loop; 0: a closed one
   std::uint32_t threads = 0;      // model threads: a pool of so many; 0: a thread a job

@@ -35,11 +35,11 @@ class Resolver : public Judge {
     const bool runs = words_.command == Command::kRun || words_.command == Command::kCompare;
     // The order is that of the plan, and of the help.
     const std::vector<Done (Resolver::*)()> steps =
-        runs ? std::vector<Done (Resolver::*)()>{&Resolver::scenario, &Resolver::models,
-                                                 &Resolver::shape,    &Resolver::program_input,
-                                                 &Resolver::worker,   &Resolver::faults,
-                                                 &Resolver::limits,   &Resolver::measure,
-                                                 &Resolver::output}
+        runs ? std::vector<Done (Resolver::*)()>{&Resolver::scenario,      &Resolver::models,
+                                                 &Resolver::transports,    &Resolver::shape,
+                                                 &Resolver::program_input, &Resolver::worker,
+                                                 &Resolver::faults,        &Resolver::limits,
+                                                 &Resolver::measure,       &Resolver::output}
         : words_.command == Command::kBench ? std::vector<Done (Resolver::*)()>{&Resolver::bench}
         : words_.command == Command::kList  ? std::vector<Done (Resolver::*)()>{&Resolver::worker}
                                             : std::vector<Done (Resolver::*)()>{&Resolver::doctor};

@@ -260,6 +260,11 @@ std::string render_list(const v1::WorkerDescription& description) {
         available_models().begin());
     text += fmt::format("  {:<12} {}\n", to_string(model), kShapes.at(at));
   }
+  text +=
+      "transports of the isolated models\n"
+      "  zmq-ipc      ZeroMQ over local sockets\n"
+      "  unix         a local socket\n"
+      "  shm          rings in memory that two processes share\n";
   text += fmt::format("{:<17}{:<22} {}\n", "faults", "takes in shared memory", "under isolation");
   for (const FaultKindText& kind : fault_kinds()) {
     text += fmt::format("  {:<14} {:<22} {}\n", kind.name, kind.shared, kind.isolated);

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <bulkhead/base/check.hpp>
+#include <bulkhead/wire/data_message.hpp>
 #include <bulkhead/wire/text.hpp>
 #include <utility>
+#include <variant>
 
 namespace bulkhead::coordinator {
 namespace {
@@ -99,10 +101,15 @@ void IsolatedDispatch::kept_results(WorkerKey key, const std::vector<std::string
   Worker* worker = find(key);
   if (worker == nullptr) return;
   for (const std::string& bytes : encoded) {
-    v1::JobResult entry;
-    if (!entry.ParseFromString(bytes) || !entry.has_result()) continue;
-    const std::uint64_t job = entry.index();
+    const auto message = wire::decode_data(bytes);
+    const auto* const result = message ? std::get_if<wire::ResultMessage>(&*message) : nullptr;
+    if (result == nullptr || result->threw) continue;
+    const std::uint64_t job = result->index;
     if (worker->leased.erase(job) == 0) continue;
+    v1::JobResult entry;
+    entry.set_index(job);
+    entry.set_service_seconds(result->service_seconds);
+    entry.set_result(std::string(result->bytes));
     ++worker->received;
     rescued_.insert(job);
     settle(std::move(entry));

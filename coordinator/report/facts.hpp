@@ -57,14 +57,14 @@ inline double jobs_taken(const v1::ModelReport& model) {
 }
 
 // The model's name, with its transport where another row differs in nothing else, and its side
-// where it is the second of two: "processes (unix)", "parallel (A/A)".
+// where it is the second of two: "processes/unix", "parallel (A/A)".
 inline std::string label(const v1::RunReport& report, const v1::ModelReport& model) {
   const auto same = std::count_if(
       report.models().begin(), report.models().end(), [&](const v1::ModelReport& other) {
         return other.model() == model.model() && other.side() == model.side();
       });
   std::string text = model.model();
-  if (same > 1 && !model.transport().empty()) text += " (" + model.transport() + ")";
+  if (same > 1 && !model.transport().empty()) text += "/" + model.transport();
   if (!model.side().empty()) text += " (" + model.side() + ")";
   return text;
 }

@@ -335,7 +335,8 @@ void add_silent_faults(const v1::RunReport& report, std::vector<std::string>& se
     if (fault.fired() > 0) continue;
     const auto model = std::find_if(
         report.models().begin(), report.models().end(), [&](const v1::ModelReport& candidate) {
-          return candidate.model() == fault.model() && candidate.side() == fault.side();
+          return candidate.model() == fault.model() && candidate.side() == fault.side() &&
+                 (!fault.has_transport() || candidate.transport() == fault.transport());
         });
     if (model != report.models().end() && !model->ran()) continue;
     Silent& entry = silent[fault.text()];

@@ -13,7 +13,7 @@ endforeach()
 target_include_directories(bulkhead_proto SYSTEM INTERFACE
   $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 install(TARGETS bulkhead_flags bulkhead_proto EXPORT bulkheadTargets)
-foreach(module base sched transport wire program worker)
+foreach(module base sched transport crossing wire program worker)
   get_target_property(sets bulkhead_${module} INTERFACE_HEADER_SETS)
   if(sets)
     install(TARGETS bulkhead_${module} EXPORT bulkheadTargets FILE_SET HEADERS)

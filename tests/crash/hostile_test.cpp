@@ -174,7 +174,12 @@ INSTANTIATE_TEST_SUITE_P(
                     Misdeed{"TruncatedProtobuf", "killed by us", "protocol error: "},
                     Misdeed{"RandomBytes", "killed by us", "protocol error: "},
                     Misdeed{"Nesting", "killed by us", "protocol error: "},
-                    Misdeed{"OneGibibyte", "killed by us", "protocol error: its link was cut"}),
+                    Misdeed{"OneGibibyte", "killed by us", "protocol error: its link was cut"},
+                    Misdeed{"DataGarbage", "killed by us", "it sent a message of kind 127"},
+                    Misdeed{"DataCutProtobuf", "killed by us", "protocol error: it sent "},
+                    Misdeed{"DataStrangeResult", "killed by us",
+                            "it sent a result of job 1000000, which it does not hold"},
+                    Misdeed{"DataEnds", "killed by us", "its data connection ended"}),
     [](const auto& misdeed) { return misdeed.param.name; });
 
 TEST_P(WorkersTest, ThatBreakTheContractEndAloneAndWithTheReason) {

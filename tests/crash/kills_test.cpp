@@ -30,6 +30,8 @@ class KillsTest : public CommandTest {
 
   std::vector<std::string> napper(const std::string& count, const std::string& us,
                                   const std::string& workers) {
+    // Each run crosses on the next one.
+    environment_["BULKHEAD_TRANSPORT"] = kTransports[turn_++ % kTransports.size()];
     return {"run", "napper", "--worker", kTestWorker, "--set", "count=" + count, "--set",
             "us=" + us, "--model", "processes", "--workers", workers, "--in-flight", workers,
             // Chance may strike the same job thrice: that is no verdict on the job here.
@@ -94,6 +96,7 @@ class KillsTest : public CommandTest {
 
   std::uint64_t seed_ = 0;
   std::mt19937_64 random_;
+  std::size_t turn_ = 0;
 };
 
 const std::vector<std::string> kAnyState{"launching", "handshaking", "ready", "draining"};

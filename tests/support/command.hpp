@@ -45,6 +45,9 @@ bool eventually(const std::function<bool()>& condition, std::chrono::seconds dea
 // Lets a chosen instant come; for faults at random times, never to wait for something.
 void let_pass(std::chrono::microseconds time);
 
+// Between the processes of one machine.
+inline const std::vector<std::string> kTransports{"zmq-ipc", "unix", "shm"};
+
 class CommandTest : public testing::Test {
  protected:
   CommandTest();

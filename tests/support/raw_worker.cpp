@@ -7,14 +7,16 @@
 
 #include <bulkhead/base/check.hpp>
 #include <bulkhead/program/jobs.hpp>
+#include <bulkhead/transport/connection.hpp>
 #include <bulkhead/transport/zmq.hpp>
-#include <bulkhead/wire/codec.hpp>
+#include <bulkhead/wire/data_message.hpp>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <memory>
 #include <utility>
 
+#include "crossing/port.hpp"
 #include "support/stranger.hpp"
 
 namespace bulkhead::test {
@@ -55,6 +57,7 @@ class RawWorker {
       if (next().reject().code() != v1::CODE_UNAUTHENTICATED) _exit(kExitUnexpected);
     }
     if (what_ == "OldVersion") sign_misdeed();
+    if (on_data_plane()) join();
     say_hello(own_boot.token(), what_ == "OldVersion" ? 0 : wire::kProtocol);
     if (!next().has_welcome()) wait_for_the_end();
     if (what_ == "WrongToken") {
@@ -63,8 +66,15 @@ class RawWorker {
     }
     v1::ToCoordinator request;
     request.mutable_request()->set_jobs(1);
-    say(request.SerializeAsString());
-    if (!next().has_jobs()) _exit(kExitUnexpected);
+    if (on_data_plane()) {
+      BULKHEAD_CHECK(wire::encode(request, encoded_).has_value());
+      say_data(encoded_);
+      std::string_view job;
+      if (port_->receive(job) != transport::Outcome::kDone) _exit(kExitUnexpected);
+    } else {
+      say(request.SerializeAsString());
+      if (!next().has_jobs()) _exit(kExitUnexpected);
+    }
     sign_misdeed();
     misbehave();
     wait_for_the_end();
@@ -78,6 +88,13 @@ class RawWorker {
     if (what_ == "Nesting") say(nested_bytes(10'000));
     if (what_ == "OneGibibyte") say(std::string(std::size_t{1} << 30, 'x'));
     if (what_ == "Dies") kill(getpid(), SIGKILL);
+    if (what_ == "DataGarbage") say_data("\x7fnonsense");
+    if (what_ == "DataCutProtobuf") say_data("\4" + truncated_message());
+    if (what_ == "DataStrangeResult") {
+      wire::encode(wire::ResultMessage{.index = 1'000'000, .bytes = "mine"}, encoded_);
+      say_data(encoded_);
+    }
+    if (what_ == "DataEnds") port_.reset();
   }
 
   // Before it: afterwards there may be nobody left to do it. Renamed, so that it is seen whole.
@@ -93,12 +110,32 @@ class RawWorker {
     if (!dealer_->send(std::string(bytes))) _exit(kExitUnexpected);
   }
 
+  bool on_data_plane() const { return what_.starts_with("Data"); }
+
+  void join() {
+    transport::ConnectionOptions options;
+    options.token = own_boot.data_token();
+    auto connection = transport::connect(*transport::kind_of(own_boot.transport()),
+                                         own_boot.run_directory(), own_boot.data_name(), options);
+    if (!connection) _exit(kExitUnexpected);
+    port_ = std::make_unique<crossing::Port>(std::move(*connection));
+    const wire::Identity identity{own_boot.run_id(), own_boot.worker(), own_boot.incarnation()};
+    wire::encode(wire::JoinMessage{identity, own_boot.token()}, encoded_);
+    say_data(encoded_);
+  }
+
+  void say_data(const std::string& bytes) {
+    if (port_->send(bytes) != transport::Outcome::kDone) _exit(kExitUnexpected);
+    if (port_->flush() != transport::Outcome::kDone) _exit(kExitUnexpected);
+  }
+
   void say_hello(const std::string& token, unsigned protocol) {
     v1::ToCoordinator message;
     BULKHEAD_CHECK(message.ParseFromString(
         hello_with(token, protocol, own_boot.worker(), own_boot.incarnation())));
     const auto* registration = program::find_program(own_boot.program());
     BULKHEAD_CHECK(registration != nullptr);
+    message.mutable_hello()->set_data_plane(on_data_plane());
     message.mutable_hello()->set_program_digest(
         program::digest(registration->description, wire::build_id()));
     say(message.SerializeAsString());
@@ -132,6 +169,8 @@ class RawWorker {
 
   const std::string what_;
   std::unique_ptr<transport::Dealer> dealer_;
+  std::unique_ptr<crossing::Port> port_;  // of the data plane
+  std::string encoded_;
 };
 
 // Until there is such a file, and the process that it names is gone and reaped.

@@ -1,14 +1,16 @@
 // Results that a dead worker left on its crash page.
+#include <bulkhead/wire/data_message.hpp>
+
 #include "isolated_fixture.hpp"
 
 namespace bulkhead::coordinator {
 namespace {
 
 std::string kept(std::uint64_t job) {
-  v1::JobResult result;
-  result.set_index(job);
-  result.set_result(result_of(job));
-  return result.SerializeAsString();
+  std::string encoded;
+  const std::string result = result_of(job);
+  wire::encode(wire::ResultMessage{.index = job, .bytes = result}, encoded);
+  return encoded;
 }
 
 class IsolatedRescueTest : public IsolatedDispatchTest {

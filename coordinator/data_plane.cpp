@@ -1,0 +1,282 @@
+#include "data_plane.hpp"
+
+#include <spdlog/spdlog.h>
+#include <sys/epoll.h>
+
+#include <array>
+#include <bulkhead/base/check.hpp>
+#include <cerrno>
+#include <iterator>
+#include <optional>
+#include <utility>
+#include <variant>
+
+namespace bulkhead::coordinator {
+namespace {
+
+using transport::Outcome;
+using transport::Side;
+
+constexpr std::uint64_t kListener = 0;
+// From one at a time, so that the others, and exits and signals, get their turn.
+constexpr std::size_t kMostAtOnce = 1024;
+// More than one can have sent that is dead: what still writes there is a stray.
+constexpr std::size_t kMostOfADead = 1u << 20;
+constexpr std::size_t kMostPeers = 4096;
+
+class NoWaker final : public transport::Waker {
+ public:
+  void wake() override { BULKHEAD_CHECK(false, "a connection with a descriptor told a waker"); }
+};
+
+std::optional<transport::Signal> wait_on(transport::Connection& connection, Side side) {
+  NoWaker nobody;
+  return connection.prepare_to_wait(side, nobody);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<DataPlane>> DataPlane::open(transport::Kind kind,
+                                                   const std::string& directory,
+                                                   const std::string& name,
+                                                   const std::string& token, Events& events) {
+  transport::ConnectionOptions options;
+  options.max_message_bytes = wire::kMaxMessageBytes;
+  options.token = token;
+  auto listener = transport::Listener::listen(kind, directory, name, options);
+  if (!listener) return fail(std::move(listener.error()));
+  std::unique_ptr<DataPlane> plane(new DataPlane(std::move(*listener), events));
+  if (!plane->epoll_) return fail(Code::kResourceExhausted, "epoll: no descriptor is left");
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.u64 = kListener;
+  BULKHEAD_CHECK(epoll_ctl(plane->epoll_.get(), EPOLL_CTL_ADD, plane->listener_->fd(), &event) == 0,
+                 "epoll_ctl: errno {}", errno);
+  return plane;
+}
+
+DataPlane::DataPlane(std::unique_ptr<transport::Listener> listener, Events& events)
+    : listener_(std::move(listener)), events_(events), epoll_(epoll_create1(EPOLL_CLOEXEC)) {}
+
+void DataPlane::take() {
+  look();
+  pending_ = false;
+  for (auto& [id, peer] : peers_) {
+    if (std::exchange(peer.ready, false)) {
+      if (peer.dirty) pump(peer);
+      read(peer, kMostAtOnce);
+    }
+    pending_ = pending_ || peer.ready;
+  }
+  forget_ended();
+}
+
+void DataPlane::look() {
+  std::array<epoll_event, 64> events{};
+  const int count = epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), 0);
+  for (int i = 0; i < count; ++i) {
+    const std::uint64_t id = events[static_cast<std::size_t>(i)].data.u64;
+    if (id == kListener) {
+      accept();
+    } else if (const auto found = peers_.find(id); found != peers_.end()) {
+      found->second.ready = true;
+    }
+  }
+}
+
+void DataPlane::accept() {
+  for (;;) {
+    auto connection = listener_->accept();
+    if (!connection) {
+      // Who connected was turned away and says so itself.
+      spdlog::warn("a data connection was turned away: {}", connection.error().text);
+      continue;
+    }
+    if (*connection == nullptr) return;
+    if (peers_.size() >= kMostPeers) continue;
+    Peer& peer = peers_[next_id_];
+    peer.id = next_id_++;
+    peer.connection = std::move(*connection);
+  }
+}
+
+void DataPlane::drain(WorkerKey key) {
+  look();
+  if (const auto found = by_key_.find(key); found != by_key_.end())
+    read(peers_.at(found->second), kMostOfADead);
+  forget_ended();
+}
+
+void DataPlane::forget_ended() {
+  for (auto peer = peers_.begin(); peer != peers_.end();) {
+    const bool ended = peer->second.ended;
+    if (ended && peer->second.joined) by_key_.erase(peer->second.key);
+    peer = ended ? peers_.erase(peer) : std::next(peer);
+  }
+}
+
+// Leaves it armed, or ready, or ended.
+void DataPlane::read(Peer& peer, std::size_t most) {
+  v1::ToCoordinator results;  // of messages that came one after the other
+  for (std::size_t i = 0; i < most && !peer.ended; ++i) {
+    std::string_view bytes;
+    switch (peer.connection->receive(bytes)) {
+      case Outcome::kDone:
+        ++messages_;
+        bytes_ += bytes.size();
+        deliver(peer, bytes, results);
+        break;
+      case Outcome::kWait: {
+        hand_over(peer, results);
+        const auto signal = wait_on(*peer.connection, Side::kReceiver);
+        if (!signal) break;
+        const int before = std::exchange(peer.receive_fd, signal->fd);
+        if (before == signal->fd) return;
+        set_interest(peer, before);
+        return set_interest(peer, signal->fd);
+      }
+      case Outcome::kClosed:
+        hand_over(peer, results);
+        return end(peer, "", true);
+      default:
+        hand_over(peer, results);
+        return end(peer, peer.connection->broken(), false);
+    }
+  }
+  hand_over(peer, results);
+  peer.ready = !peer.ended;
+}
+
+void DataPlane::deliver(Peer& peer, std::string_view bytes, v1::ToCoordinator& results) {
+  const auto message = wire::decode_data(bytes);
+  const auto* const join = message ? std::get_if<wire::JoinMessage>(&*message) : nullptr;
+  if (!peer.joined) {
+    // Nothing is believed before the token has been seen.
+    peer.joined = join != nullptr && events_.data_joined(*join);
+    peer.ended = !peer.joined;
+    if (peer.joined) {
+      peer.key = {join->identity.worker, join->identity.incarnation};
+      by_key_[peer.key] = peer.id;
+    }
+    return;
+  }
+  if (!message) return end(peer, message.error().text, false);
+  if (const auto* result = std::get_if<wire::ResultMessage>(&*message)) {
+    v1::ResultBatch& batch = *results.mutable_results();
+    batch.set_request(batch.request() + result->credit);
+    v1::JobResult& entry = *batch.add_results();
+    entry.set_index(result->index);
+    entry.set_service_seconds(result->service_seconds);
+    auto& text = result->threw ? *entry.mutable_error() : *entry.mutable_result();
+    text.assign(result->bytes);
+    return;
+  }
+  hand_over(peer, results);
+  const auto* const other = std::get_if<wire::ProtobufMessage>(&*message);
+  if (other == nullptr) return end(peer, "a message that no worker sends", false);
+  auto decoded = wire::decode_to_coordinator(other->bytes);
+  if (!decoded) return end(peer, decoded.error().text, false);
+  events_.data_message(peer.key, std::move(*decoded));
+}
+
+void DataPlane::hand_over(Peer& peer, v1::ToCoordinator& results) {
+  if (!results.has_results()) return;
+  events_.data_message(peer.key, std::move(results));
+  results.Clear();
+}
+
+void DataPlane::end(Peer& peer, const std::string& why, bool closed) {
+  peer.ended = true;
+  if (!peer.joined) return;
+  if (closed) {
+    events_.data_closed(peer.key);
+  } else {
+    events_.data_lost(peer.key, why);
+  }
+}
+
+void DataPlane::send(WorkerKey key, const v1::ToWorker& message) {
+  Peer& peer = peers_.at(by_key_.at(key));
+  peer.dirty = true;
+  if (!message.has_jobs()) {
+    const auto encoded = wire::encode(message, scratch_);
+    // Inputs and results came in messages of such a size.
+    BULKHEAD_CHECK(encoded.has_value(), "{}", encoded.error().text);
+    return push(peer);
+  }
+  v1::ToWorker special;  // those jobs that a fault is planned for
+  for (const v1::Job& job : message.jobs().jobs()) {
+    if (job.has_fault()) {
+      *special.mutable_jobs()->add_jobs() = job;
+      continue;
+    }
+    wire::encode(wire::JobMessage{job.index(), job.input()}, scratch_);
+    push(peer);
+  }
+  if (!special.has_jobs()) return;
+  const auto encoded = wire::encode(special, scratch_);
+  BULKHEAD_CHECK(encoded.has_value(), "{}", encoded.error().text);
+  push(peer);
+}
+
+// What is in `scratch_`.
+void DataPlane::push(Peer& peer) {
+  ++messages_;
+  bytes_ += scratch_.size();
+  // A loss is noticed by who receives.
+  if (peer.backlog.empty() && peer.connection->send(scratch_) != Outcome::kWait) return;
+  peer.backlog.push_back(scratch_);
+}
+
+void DataPlane::flush() {
+  for (auto& [id, peer] : peers_) {
+    if (peer.dirty && peer.room_fd < 0) pump(peer);
+    pending_ = pending_ || peer.ready;
+  }
+}
+
+// Until all has left, or there is no room.
+void DataPlane::pump(Peer& peer) {
+  const auto wait_for_room = [&](int fd, std::uint32_t events) {
+    const int before = std::exchange(peer.room_fd, fd);
+    peer.room_events = events;
+    set_interest(peer, before);
+    set_interest(peer, fd);
+  };
+  for (std::size_t i = 0; i < kMostAtOnce; ++i) {
+    Outcome outcome = Outcome::kDone;
+    while (!peer.backlog.empty() && outcome == Outcome::kDone) {
+      outcome = peer.connection->send(peer.backlog.front());
+      if (outcome != Outcome::kWait) peer.backlog.pop_front();
+    }
+    if (outcome == Outcome::kDone) outcome = peer.connection->flush();
+    if (outcome != Outcome::kWait) {  // a loss is noticed by who receives
+      peer.backlog.clear();
+      peer.dirty = false;
+      return wait_for_room(-1, 0);
+    }
+    if (const auto signal = wait_on(*peer.connection, Side::kSender))
+      return wait_for_room(signal->fd, signal->writable ? EPOLLOUT : EPOLLIN);
+  }
+  peer.ready = true;
+}
+
+void DataPlane::set_interest(Peer& peer, int fd) const {
+  if (fd < 0) return;
+  epoll_event event{};
+  event.data.u64 = peer.id;
+  if (fd == peer.receive_fd) event.events |= EPOLLIN;
+  if (fd == peer.room_fd) event.events |= peer.room_events;
+  const auto known = peer.interest.find(fd);
+  const bool added = known == peer.interest.end();
+  if (event.events == (added ? 0 : known->second)) return;
+  const int operation = added ? EPOLL_CTL_ADD : event.events == 0 ? EPOLL_CTL_DEL : EPOLL_CTL_MOD;
+  BULKHEAD_CHECK(epoll_ctl(epoll_.get(), operation, fd, &event) == 0, "epoll_ctl: errno {}", errno);
+  if (event.events == 0) {
+    peer.interest.erase(known);
+  } else {
+    peer.interest[fd] = event.events;
+  }
+}
+
+}  // namespace bulkhead::coordinator

@@ -1,0 +1,95 @@
+// What jobs cross on changes nothing but the price.
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "support/command.hpp"
+
+namespace bulkhead::test {
+namespace {
+
+using Json = nlohmann::json;
+
+class TransportsTest : public CommandTest {
+ protected:
+  static const Json& row(const Json& report, const std::string& transport) {
+    for (const Json& entry : report.at("models")) {
+      if (entry.at("transport") == transport) return entry;
+    }
+    ADD_FAILURE() << "no row of " << transport;
+    return report;
+  }
+};
+
+TEST_F(TransportsTest, EachHasItsRowAndTheSameAnswer) {
+  const Outcome outcome = bulkhead({"compare", "primes", "--set", "up-to=1000000", "--set",
+                                    "jobs=50", "--models", "parallel,processes", "--transports",
+                                    "zmq-ipc,unix,shm", "--repeat", "1", "--json", "-"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const Json all = report(outcome);
+  ASSERT_EQ(all.at("models").size(), 4u);
+  EXPECT_EQ(all.at("models")[0].at("transport"), "memory");
+  for (const std::string& transport : kTransports) {
+    const Json& entry = row(all, transport);
+    EXPECT_EQ(entry.at("model"), "processes");
+    EXPECT_TRUE(entry.at("answer_equal")) << transport;
+    // A job and its result each, and what else there is to say.
+    EXPECT_GE(entry.at("messages").get<double>(), 100) << transport;
+  }
+  const Outcome shown = bulkhead({"compare", "primes", "--set", "up-to=1000000", "--models",
+                                  "processes", "--transports", "shm,unix", "--repeat", "1"});
+  ASSERT_EQ(shown.exit_code, 0) << shown.err;
+  EXPECT_NE(shown.out.find("processes/shm"), std::string::npos) << shown.out;
+  EXPECT_NE(shown.out.find("processes/unix"), std::string::npos);
+}
+
+TEST_F(TransportsTest, AFaultCostsTheSameOnEach) {
+  const Outcome outcome = bulkhead(
+      {"compare",  "napper",    "--worker",     kTestWorker,        "--set",     "count=60",
+       "--models", "processes", "--transports", "zmq-ipc,unix,shm", "--workers", "2",
+       "--repeat", "1",         "--fault",      "segv@job=20",      "--fault",   "throw@job=30",
+       "--json",   "-"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const Json all = report(outcome);
+  for (const std::string& transport : kTransports) {
+    const Json& entry = row(all, transport);
+    EXPECT_EQ(entry.at("crashes"), 1) << transport;
+    EXPECT_EQ(entry.at("jobs").at("done"), 60) << transport;
+    EXPECT_EQ(entry.at("jobs").at("duplicates"), 0) << transport;
+    EXPECT_EQ(entry.at("answer").at("checksum"), "1830") << transport;
+  }
+  ASSERT_EQ(all.at("faults").size(), 6u);
+  for (const Json& fault : all.at("faults")) {
+    EXPECT_EQ(fault.at("fired"), 1) << fault;
+    EXPECT_EQ(fault.at("model"), "processes");
+    EXPECT_TRUE(fault.contains("transport")) << fault;
+  }
+}
+
+// Each many times as large as what is under way at once.
+TEST_F(TransportsTest, LargeResultsCrossWhole) {
+  for (const std::string& transport : kTransports) {
+    const Outcome outcome =
+        bulkhead({"compare", "heavy", "--worker", kTestWorker, "--models", "sequential,processes",
+                  "--set", "count=12", "--set", "bytes=5000000", "--transport", transport,
+                  "--workers", "3", "--repeat", "1", "--json", "-"});
+    ASSERT_EQ(outcome.exit_code, 0) << transport << outcome.err;
+    const Json all = report(outcome);
+    EXPECT_TRUE(row(all, transport).at("answer_equal")) << transport;
+    EXPECT_GE(row(all, transport).at("bytes").get<double>(), 120e6) << transport;
+  }
+}
+
+// Each worker has room for one job: a request that is lost, or waits for company, stops it.
+TEST_F(TransportsTest, OneJobAtATimeGoesOn) {
+  for (const std::string& transport : kTransports) {
+    const Outcome outcome =
+        bulkhead({"run", "napper", "--worker", kTestWorker, "--model", "processes", "--transport",
+                  transport, "--workers", "3", "--in-flight", "3", "--set", "count=300", "--set",
+                  "us=100", "--json", "-"});
+    ASSERT_EQ(outcome.exit_code, 0) << transport << outcome.err;
+    EXPECT_EQ(row(report(outcome), transport).at("answer").at("checksum"), "45150");
+  }
+}
+
+}  // namespace
+}  // namespace bulkhead::test
