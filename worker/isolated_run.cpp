@@ -268,7 +268,7 @@ void IsolatedRun::run_reduce(std::uint64_t jobs) {
     message.mutable_answer()->set_checksum(std::move(answer.checksum));
     message.mutable_answer()->set_text(std::move(answer.text));
     message.mutable_answer()->set_jobs(jobs);
-    data_.send(std::move(message));
+    data_.send(message);
   } catch (const std::exception& error) {
     data_.send_pseudo_failed(true, error.what());
   } catch (...) {

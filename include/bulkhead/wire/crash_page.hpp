@@ -167,9 +167,9 @@ struct CrashSnapshot {
   }
 };
 
-// A copy of an encoded ResultMessage, so that it outlives the worker wherever it was on its way: in a
-// batch that gathered, in a socket. The newest kKeptResults are there; one of more than kKeptBytes
-// is not kept. Any thread of the worker; wait-free.
+// A copy of an encoded ResultMessage, so that it outlives the worker wherever it was on its way: in
+// a batch that gathered, in a socket. The newest kKeptResults are there; one of more than
+// kKeptBytes is not kept. Any thread of the worker; wait-free.
 void keep_result(CrashPage& page, std::string_view encoded);
 // What a dead worker kept, whole results only, in no order. Not trusted: any bytes.
 std::vector<std::string> kept_results(const CrashPage& page);
