@@ -179,8 +179,9 @@ class Coordinator final : private DataPlane::Events {
   std::unique_ptr<DataPlane> data_;  // of the isolated models
   std::string data_name_;            // of its socket
   std::string data_token_;
-  base::UniqueFd events_;  // epoll: host, interrupts, lifelines, and
-  base::UniqueFd due_;     // in an open loop the timer of the next job; epoll's own waits whole ms
+  bool told_of_control_only_ = false;  // of a worker that does not speak it
+  base::UniqueFd events_;              // epoll: host, interrupts, lifelines, and
+  base::UniqueFd due_;  // in an open loop the timer of the next job; epoll's own waits whole ms
   std::string run_id_;
   std::optional<WorkerKey> answered_by_;
   std::map<WorkerKey, WorkerRecord> workers_;  // every incarnation of this run

@@ -220,6 +220,10 @@ void Coordinator::welcome(WorkerKey key) {
   send(key, answer);
   if (answer.has_reject()) return;
   workers_.at(key).was_ready = true;
+  if (data_ && !data_->has(key) && !std::exchange(told_of_control_only_, true)) {
+    spdlog::warn("worker {} has not joined the data plane: its jobs cross on the control socket",
+                 key.worker);
+  }
   dispatch_->worker_ready(key);
   if (const auto waiting = awaiting_recovery_.find(key.worker);
       waiting != awaiting_recovery_.end()) {

@@ -30,6 +30,7 @@ PACKAGES = {
 # Not libraries: nothing in CMake looks for these.
 TOOLS = {"build": {"g++", "cmake", "ninja-build"},
          "test": {"clang", "clang-format", "clang-tidy", "codespell", "shellcheck", "git",
+                  "python3-zmq", "python3-protobuf",
                   "libclang-rt-14-dev"}}
 
 
