@@ -2,10 +2,10 @@
 
 #include <atomic>
 #include <bulkhead/base/check.hpp>
-#include <bulkhead/sched/poll.hpp>
 #include <bulkhead/sched/scheduler.hpp>
 #include <bulkhead/sched/waiter.hpp>
 
+#include "sched/await_descriptor.hpp"
 #include "sched/pause.hpp"
 
 namespace bulkhead::crossing {
@@ -54,9 +54,9 @@ void wait_for(Connection& connection, Side side, base::SourceSite site) {
   const auto signal = connection.prepare_to_wait(side, nobody);
   if (!signal) return;
   if (signal->writable)
-    sched::wait_writable(signal->fd, base::Duration::max(), site);
+    sched::await_writable(signal->fd, site);
   else
-    sched::wait_readable(signal->fd, base::Duration::max(), site);
+    sched::await_readable(signal->fd, site);
 }
 
 template <class Attempt>

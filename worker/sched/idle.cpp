@@ -22,11 +22,12 @@
 // again after 100 µs, 200, 400, up to 10 ms as long as it finds nothing; and the monitor calls one
 // for a goroutine that has computed for 10 ms.
 //
-// Descriptors are looked at by whoever finds no work, before it sleeps; by whoever sleeps on the
-// poller; and now and then by those that run (pick_due()). Who has watched for the others, as
-// napper or on the poller, and has found work calls another that does it from now on; so does who
-// lets the first goroutine wait for a descriptor and runs another, when nobody watches. Nothing
-// that is ready waits for a processor that computes while another is idle.
+// Descriptors are looked at by whoever finds no work, before it sleeps (but where it is the only
+// one, which sleeps on the poller then); by whoever sleeps on the poller; and now and then by those
+// that run (pick_due()). Who has watched for the others, as napper or on the poller, and has found
+// work calls another that does it from now on; so does who lets the first goroutine wait for a
+// descriptor and runs another, when nobody watches. Nothing that is ready waits for a processor
+// that computes while another is idle.
 #include <algorithm>
 #include <bulkhead/base/check.hpp>
 #include <bulkhead/sched/biased_lock.hpp>
@@ -62,13 +63,16 @@ void SchedulerImpl::begin_run() {
 Task* SchedulerImpl::find_work(Processor& processor) {
   bool called = false;  // counted in `searching`
   bool invited = false;
+  bool brought = false;  // from the poller, that it slept on
   for (;;) {
     if (finished.load(std::memory_order_acquire) || is_retiring(processor)) {
       if (called) searching.fetch_sub(1, std::memory_order_seq_cst);
       return nullptr;
     }
     const bool fired = timers.earliest() != Timers::kNever && fire_timers(processor, true);
-    const bool polled = poller.waiting() && poll(processor) > 0;
+    // A single processor finds out when it goes to sleep.
+    const bool polled =
+        std::exchange(brought, false) || (poller.waiting() && is_shared() && poll(processor) > 0);
     if (fired || polled) {
       if (Task* const task = pick_here(processor)) {
         if (called) {
@@ -92,7 +96,9 @@ Task* SchedulerImpl::find_work(Processor& processor) {
         return task;
       }
     }
-    invited = called = sleep(processor);
+    TaskList ready;
+    invited = called = sleep(processor, ready);
+    brought = take_ready(processor, ready) > 0;
     // Once the run is finished, what comes from outside waits for the next one.
     if (!called && !finished.load(std::memory_order_acquire)) {
       if (Task* const task = pick_here(processor)) return task;
@@ -101,7 +107,10 @@ Task* SchedulerImpl::find_work(Processor& processor) {
 }
 
 std::uint32_t SchedulerImpl::poll(Processor& processor) {
-  TaskList ready = poller.look();
+  return take_ready(processor, poller.look());
+}
+
+std::uint32_t SchedulerImpl::take_ready(Processor& processor, TaskList ready) {
   const std::uint32_t count = ready.count;
   while (Task* const task = ready.pop_front()) {
     if (task->traced()) trace_ready(*task);
@@ -223,8 +232,9 @@ bool SchedulerImpl::any_work_for(const Processor& processor) const {
   return processor.inbox.size() > 0 || any_common_work();
 }
 
-// True: somebody has called it, and counts it as a searcher already.
-bool SchedulerImpl::sleep(Processor& processor) {
+// True: somebody has called it, and counts it as a searcher already. `ready`: what it slept on the
+// poller for.
+bool SchedulerImpl::sleep(Processor& processor, TaskList& ready) {
   if (chooser != nullptr && timers.earliest() != Timers::kNever) {  // virtual time passes at once
     virtual_now = std::max(virtual_now, timers.earliest());
     return false;
@@ -270,7 +280,7 @@ bool SchedulerImpl::sleep(Processor& processor) {
     // acquire pairs with the release in futex_wake().
     while (processor.wake.load(std::memory_order_acquire) == 0) {
       if (polls) {
-        poller.sleep(deadline);
+        ready = poller.sleep(deadline);
         break;
       }
       futex_wait(processor.wake, deadline);

@@ -341,8 +341,17 @@ void Monitor::share() {
 // Whether anything could run, if only somebody ran it.
 bool Monitor::is_kept_waiting(const Processor& processor, std::int64_t now) const {
   return processor.next.load(std::memory_order_relaxed) != nullptr || scheduler_.any_work() ||
-         scheduler_.timers.earliest() < now ||
-         (scheduler_.poller.waiting() && scheduler_.poller.has_ready());
+         scheduler_.timers.earliest() < now || descriptor_is_ready();
+}
+
+// Those that wait for one go where anybody finds them. (A poller that has something may have no
+// more than the call for the one that sleeps on it, or has slept.)
+bool Monitor::descriptor_is_ready() const {
+  if (!scheduler_.poller.waiting() || !scheduler_.poller.has_ready()) return false;
+  TaskList ready = scheduler_.poller.look();
+  const bool any = ready.count > 0;
+  while (Task* const task = ready.pop_front()) scheduler_.inject(*task);
+  return any;
 }
 
 // Asked at one look, answered by the next one: its thread may not run at this moment.

@@ -63,6 +63,7 @@ class Monitor {
   void call_all();
   void share();
   bool is_kept_waiting(const Processor& processor, std::int64_t now) const;
+  bool descriptor_is_ready() const;
   void on_hog(Processor& processor, Watched& watched, std::int64_t now);
   void tell(const Processor& processor, const Watched& watched, std::int64_t now);
   void lend(Watched& watched, int cpu, int hog_thread);

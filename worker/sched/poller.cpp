@@ -24,6 +24,7 @@
 #include <system_error>
 #include <utility>
 
+#include "sched/await_descriptor.hpp"
 #include "sched/processor.hpp"
 #include "sched/thread_blocks.hpp"
 
@@ -41,11 +42,23 @@ timespec to_timespec(std::int64_t nanoseconds) {
           .tv_nsec = static_cast<long>(nanoseconds % 1'000'000'000)};
 }
 
-// poll(2) until a deadline of the monotonic clock. May answer 0 early.
-int poll_until(pollfd* files, nfds_t count, std::int64_t deadline_ns) {
-  if (deadline_ns == Timers::kNever) return ::ppoll(files, count, nullptr, nullptr);
+constexpr std::int64_t kNow = 0;
+constexpr std::uint64_t kWakes = 0xffffffff;  // no ticket: no such descriptor
+
+using Events = std::array<epoll_event, kMostEvents>;
+
+// Blocks until there are some, or the deadline. May answer 0 early.
+int wait_until(int epoll, Events& events, std::int64_t deadline_ns) {
+  const bool forever = deadline_ns == Timers::kNever;
+  if (forever || deadline_ns == kNow)
+    return ::epoll_wait(epoll, events.data(), kMostEvents, forever ? -1 : 0);
   const timespec left = to_timespec(std::max<std::int64_t>(deadline_ns - base::monotonic_ns(), 0));
-  return ::ppoll(files, count, &left, nullptr);
+  const int count = ::epoll_pwait2(epoll, events.data(), kMostEvents, &left, nullptr);
+  if (count >= 0 || errno != ENOSYS) return count;
+  // Linux before 5.11, whose epoll knows whole milliseconds only.
+  pollfd file{.fd = epoll, .events = POLLIN, .revents = 0};
+  if (::ppoll(&file, 1, &left, nullptr) <= 0) return 0;
+  return ::epoll_wait(epoll, events.data(), kMostEvents, 0);
 }
 
 [[noreturn]] void refuse(int error, int fd) {
@@ -100,6 +113,12 @@ BULKHEAD_OPAQUE void Poller::open() {
   if (!event)
     throw std::system_error(errno, std::generic_category(),
                             "wait for a descriptor: no epoll instance");
+  // Level-triggered: whoever looks sees it, too, and leaves it to the one that sleeps.
+  epoll_event wakes{};
+  wakes.events = EPOLLIN;
+  wakes.data.u64 = kWakes;
+  if (::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, event.get(), &wakes) != 0)
+    throw std::system_error(errno, std::generic_category(), "wait for a descriptor: no watch");
   epoll_ = std::move(epoll);
   event_ = std::move(event);
 }
@@ -170,15 +189,34 @@ void Poller::take(FdWait*& first, TaskList& ready) {
   }
 }
 
-BULKHEAD_OPAQUE TaskList Poller::look() {
+TaskList Poller::look() {
+  bool woken = false;  // whom that was meant for takes note
+  return take_events(kNow, woken);
+}
+
+BULKHEAD_OPAQUE TaskList Poller::sleep(std::int64_t deadline_ns) {
   const KeepErrno keep;
-  std::array<epoll_event, kMostEvents> events{};
+  bool woken = false;
+  TaskList ready = take_events(deadline_ns, woken);
+  if (!woken) return ready;
+  eventfd_t wakes = 0;
+  ::eventfd_read(event_.get(), &wakes);  // EAGAIN: nothing to take back
+  return ready;
+}
+
+BULKHEAD_OPAQUE TaskList Poller::take_events(std::int64_t deadline_ns, bool& woken) {
+  const KeepErrno keep;
+  Events events;
   TaskList ready;
-  const int count = ::epoll_wait(epoll_.get(), events.data(), kMostEvents, 0);
+  const int count = wait_until(epoll_.get(), events, deadline_ns);
   if (count <= 0) return ready;
   LockGuard guard(lock_);
   for (int i = 0; i < count; ++i) {
     const epoll_event& event = events[static_cast<std::size_t>(i)];
+    if (event.data.u64 == kWakes) {
+      woken = true;
+      continue;
+    }
     const int fd = static_cast<int>(event.data.u64 & 0xffffffff);
     Watched& watched = watched_[fd];
     if (event.data.u64 != ticket(fd, watched.turn)) continue;
@@ -196,15 +234,6 @@ BULKHEAD_OPAQUE TaskList Poller::look() {
 bool Poller::has_ready() const {
   pollfd file{.fd = epoll_.get(), .events = POLLIN, .revents = 0};
   return ::poll(&file, 1, 0) > 0;
-}
-
-void Poller::sleep(std::int64_t deadline_ns) {
-  // Not one of the epoll set: there, a processor that looks would take the event from who sleeps.
-  std::array<pollfd, 2> files{{{.fd = epoll_.get(), .events = POLLIN, .revents = 0},
-                               {.fd = event_.get(), .events = POLLIN, .revents = 0}}};
-  if (poll_until(files.data(), files.size(), deadline_ns) <= 0 || files[1].revents == 0) return;
-  eventfd_t wakes = 0;
-  ::eventfd_read(event_.get(), &wakes);  // EAGAIN: nothing to take back
 }
 
 void Poller::wake() { ::eventfd_write(event_.get(), 1); }  // cannot fail before 2^64 of them
@@ -290,7 +319,24 @@ bool wait_for(int fd, Poller::Direction direction, base::Duration timeout, base:
   return goroutine_waits(*task, fd, direction, deadline_ns, site);
 }
 
+// For ever, by one who has just found that it is not ready: no first look.
+void wait_on(int fd, Poller::Direction direction, base::SourceSite site) {
+  interleave();
+  Task* const task = current_task();
+  if (task == nullptr) {
+    thread_waits(fd, direction, base::TimePoint::max());
+  } else if (task->scheduler->chooser != nullptr) {
+    chosen_waits(fd, direction, base::TimePoint::max());
+  } else {
+    goroutine_waits(*task, fd, direction, Timers::kNever, site);
+  }
+}
+
 }  // namespace
+
+void await_readable(int fd, base::SourceSite site) { wait_on(fd, Poller::Direction::kRead, site); }
+
+void await_writable(int fd, base::SourceSite site) { wait_on(fd, Poller::Direction::kWrite, site); }
 
 bool wait_readable(int fd, base::Duration timeout, base::SourceSite site) {
   return wait_for(fd, Poller::Direction::kRead, timeout, site);

@@ -63,11 +63,11 @@ class Poller {
   bool hopes() const { return hoping_.load(std::memory_order_relaxed) != 0; }
   // Those that have become ready, a few dozen at most; they are the caller's to make runnable.
   TaskList look();
-  // Whether look() would find something: a system call, too.
+  // Whether look() might find something: a system call, too.
   bool has_ready() const;
-  // Blocks the thread until look() may find something, wake() has been called, or the deadline has
-  // passed. Of one thread at a time.
-  void sleep(std::int64_t deadline_ns);
+  // As look(), but blocks the thread until there are some, wake() has been called, or the deadline
+  // has passed. Of one thread at a time.
+  TaskList sleep(std::int64_t deadline_ns);
   void wake();
 
  private:
@@ -81,6 +81,7 @@ class Poller {
     }
   };
 
+  TaskList take_events(std::int64_t deadline_ns, bool& woken);
   int watch(int fd, Watched& watched) BULKHEAD_REQUIRES(lock_);
   void list(FdWait*& place, FdWait& wait) BULKHEAD_REQUIRES(lock_);
   void unlist(FdWait*& place) BULKHEAD_REQUIRES(lock_);  // the one that is there
@@ -94,7 +95,7 @@ class Poller {
   pid_t owner_ BULKHEAD_GUARDED_BY(lock_) = 0;  // the process
   // Set once in it, before anybody waits.
   base::UniqueFd epoll_;
-  base::UniqueFd event_;  // wakes who sleeps
+  base::UniqueFd event_;  // wakes who sleeps, who alone reads it
 };
 
 }  // namespace bulkhead::sched

@@ -239,6 +239,7 @@ struct SchedulerImpl {
   Task* steal(Processor& processor, Processor& victim);
   Task* steal_next(Processor& processor, Processor& victim);
   std::uint32_t poll(Processor& processor);  // makes runnable what is ready; how many
+  std::uint32_t take_ready(Processor& processor, TaskList ready);
   void end_watch(Processor& processor);      // it has found work
   Task* from_injector(Processor& processor);
   Task* take_migrant(const Processor& processor, Processor& victim);
@@ -249,7 +250,7 @@ struct SchedulerImpl {
     return chooser != nullptr ? virtual_now : coarse_ns.load(std::memory_order_relaxed);
   }
   std::int64_t now_ns() const { return chooser != nullptr ? virtual_now : base::monotonic_ns(); }
-  bool sleep(Processor& processor);    // true: called by wake_idle()
+  bool sleep(Processor& processor, TaskList& ready);    // true: called by wake_idle()
   void retire(Processor& processor);   // nothing is left in it
   bool sit_out(Processor& processor);  // false: the run is finished, or its loan is over
   void go_unshared(Processor& processor);

@@ -44,7 +44,28 @@ void hog_until(const std::atomic<bool>& flag) {
   await_outside([&] { return flag.load(); });
 }
 
+class PollHogTest : public SchedTest {};
 class PollIdleTest : public SchedProcessorsTest {};
+
+// A call for one that sleeps on the poller may come when it is awake already, and stays there until
+// somebody sleeps there again: no reason to think that others wait.
+TEST_F(PollHogTest, ACallThatCameTooLateKeepsNobodyWaiting) {
+  std::atomic<int> told{0};
+  Options options{.processors = 1};
+  options.on_hog = [&](const Hog&) { ++told; };
+  Scheduler& scheduler = make(options);
+  const Ends ends = make_pipe();
+  scheduler.run([&] {
+    go([&] { EXPECT_TRUE(wait_readable(ends.out.get())); });
+    yield();
+    current_task()->scheduler->poller.wake();
+    const auto end = std::chrono::steady_clock::now() + 300ms;
+    while (std::chrono::steady_clock::now() < end) pause_cpu();
+    EXPECT_EQ(told, 0);
+    put(ends.in);
+  });
+  EXPECT_EQ(scheduler.lent_time().hogs, 0u);
+}
 
 TEST_P(PollIdleTest, ProcessorsThatAreNeverIdleLookNowAndThen) {
   const Ends ends = make_pipe();
