@@ -1,6 +1,7 @@
 // Fixed-width numbers of the framing, the same bytes on every machine.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -9,8 +10,10 @@ namespace bulkhead::wire {
 
 template <class Number>
 void append_number(std::string& to, Number value) {
+  std::array<char, sizeof value> bytes;  // one store, where the machine's order is that
   for (std::size_t i = 0; i < sizeof value; ++i)
-    to.push_back(static_cast<char>(static_cast<unsigned char>(value >> (8 * i))));
+    bytes[i] = static_cast<char>(static_cast<unsigned char>(value >> (8 * i)));
+  to.append(bytes.data(), bytes.size());
 }
 
 // The first bytes of `bytes`, which has enough of them.
