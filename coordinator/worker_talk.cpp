@@ -220,7 +220,7 @@ void Coordinator::welcome(WorkerKey key) {
   send(key, answer);
   if (answer.has_reject()) return;
   workers_.at(key).was_ready = true;
-  if (data_ && !data_->has(key) && !std::exchange(told_of_control_only_, true)) {
+  if (data_ && !workers_.at(key).joined && !std::exchange(told_of_control_only_, true)) {
     spdlog::warn("worker {} has not joined the data plane: its jobs cross on the control socket",
                  key.worker);
   }

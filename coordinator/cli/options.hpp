@@ -112,8 +112,8 @@ std::string render_list(const v1::WorkerDescription& description);
 const char* to_string(v1::Model model);
 bool is_isolated(v1::Model model);
 
-// At most so many workers fit this process's descriptors; never more than 1024. Raises the soft
-// limit to the hard one, for good: the coordinator needs the room.
-std::uint32_t max_workers();
+// At most so many workers fit this process's descriptors over any of these transports; never more
+// than 1024. Raises the soft limit to the hard one, for good: the coordinator needs the room.
+std::uint32_t max_workers(const std::vector<transport::Kind>& transports);
 
 }  // namespace bulkhead::coordinator

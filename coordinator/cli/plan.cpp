@@ -150,11 +150,16 @@ class Resolver : public Judge {
     return {};
   }
 
-  static Done too_many_workers(const Given& from, std::uint64_t workers) {
+  std::uint32_t max_workers() const {
+    return bulkhead::coordinator::max_workers(options_.transports);
+  }
+
+  Done too_many_workers(const Given& from, std::uint64_t workers) const {
     const std::uint64_t limit = descriptor_limit();
     // So many that their product could overflow are refused by the cap alone.
     if (workers <= 1'000'000'000) {
-      const std::uint64_t needed = kReservedDescriptors + kDescriptorsPerWorker * workers;
+      const std::uint64_t needed =
+          kReservedDescriptors + descriptors_per_worker(options_.transports) * workers;
       if (needed > limit) {
         return stop(kExitUsage,
                     "{}: {} workers need {} descriptors, and this process may open {}; at most {} "

@@ -245,7 +245,7 @@ class Doctor {
   }
 
   void descriptors() {
-    const std::uint32_t workers = max_workers();
+    const std::uint32_t workers = max_workers({transport::Kind::kZmqIpc});
     rlimit limit{};
     getrlimit(RLIMIT_NOFILE, &limit);
     add("descriptors", workers >= 4, true,

@@ -22,7 +22,7 @@ TEST_F(OptionsTest, RunHasTheDefaultsThatItsHelpNames) {
   EXPECT_EQ(options->command, Command::kRun);
   EXPECT_EQ(options->scenario, "primes");
   EXPECT_EQ(options->models, std::vector{v1::MODEL_PARALLEL});
-  EXPECT_EQ(options->workers, std::min(cores, max_workers()));
+  EXPECT_EQ(options->workers, std::min(cores, max_workers({transport::Kind::kZmqIpc})));
   EXPECT_EQ(options->processors, cores);
   EXPECT_EQ(options->in_flight, 256u);
   EXPECT_EQ(options->seed, 1u);
@@ -158,7 +158,8 @@ TEST_F(OptionsTest, TheLastOfTwoValuesCounts) {
 }
 
 TEST_F(OptionsTest, TheNumberOfWorkersIsBoundByTheDescriptorsHere) {
-  const std::string most = std::to_string(max_workers());
+  const std::uint32_t limit = max_workers({transport::Kind::kZmqIpc});
+  const std::string most = std::to_string(limit);
   EXPECT_EQ(parse({"run", "primes", "--workers", "0"}).error().text,
             "bulkhead: --workers: 0 workers: a run needs at least 1; at most " + most + " here\n");
   EXPECT_EQ(parse({"run", "primes", "--workers="}).error().text,
@@ -168,10 +169,12 @@ TEST_F(OptionsTest, TheNumberOfWorkersIsBoundByTheDescriptorsHere) {
             "most " +
                 most + " here\n");
   EXPECT_THAT(parse({"run", "primes", "--workers", "100000000"}).error().text,
-              testing::MatchesRegex("bulkhead: --workers: 100000000 workers need 800000064 "
+              testing::MatchesRegex("bulkhead: --workers: 100000000 workers need 2000000064 "
                                     "descriptors, and this process may open [0-9]+; at most " +
                                     most + " here\n"));
-  EXPECT_EQ(parse({"run", "primes", "--workers", most})->workers, max_workers());
+  EXPECT_EQ(parse({"run", "primes", "--workers", most})->workers, limit);
+  EXPECT_GE(max_workers({transport::Kind::kUnix, transport::Kind::kShm}), limit);
+  EXPECT_EQ(max_workers({transport::Kind::kShm, transport::Kind::kZmqIpc}), limit);
 }
 
 TEST_F(OptionsTest, AtMostSixtyFourFaults) {
