@@ -46,11 +46,21 @@ int complain(int code, const std::string& text) {
   return code;
 }
 
-RunSettings run_settings(const Options& options, v1::Model model, transport::Kind transport,
-                         const Subject& subject, const SettingValues& settings) {
+// One row of the report.
+struct Row {
+  v1::Model model;
+  transport::Kind transport;  // of an isolated model
+  std::string transfer;       // of one in shared memory
+  std::string side;
+  SettingValues settings;
+};
+
+RunSettings run_settings(const Options& options, const Subject& subject, const Row& row) {
+  const v1::Model model = row.model;
   RunSettings run;
   run.model = model;
-  run.transport = transport;
+  run.transport = row.transport;
+  run.transfer = row.transfer;
   run.workers = is_isolated(model) ? options.workers : 1;
   if (is_isolated(model)) {
     run.processors_per_worker = std::max(1u, options.processors / options.workers);
@@ -67,7 +77,7 @@ RunSettings run_settings(const Options& options, v1::Model model, transport::Kin
   run.fork_workers = options.fork_workers;
   run.program = subject.program.name();
   run.program_digest = subject.program.digest();
-  run.settings = settings;
+  run.settings = row.settings;
   run.outputs = subject.outputs;
   run.iterations_per_second = subject.iterations_per_second;
   run.inputs = options.inputs;
@@ -90,8 +100,10 @@ v1::ModelReport model_report(const RunSettings& settings) {
   model.set_workers(settings.workers);
   model.set_processors(settings.workers * settings.processors_per_worker);
   model.set_processors_per_worker(settings.processors_per_worker);
-  model.set_transport(
-      is_isolated(settings.model) ? std::string(transport::name_of(settings.transport)) : "memory");
+  model.set_transport(is_isolated(settings.model)
+                          ? std::string(transport::name_of(settings.transport))
+                      : settings.transfer.empty() ? "memory"
+                                                  : settings.transfer);
   return model;
 }
 
@@ -166,14 +178,17 @@ class Comparison {
         environment_(std::move(environment)),
         progress_(options.progress) {
     for (const v1::Model model : options.models) {
-      const std::size_t rows = is_isolated(model) ? options.transports.size() : 1;
-      for (std::size_t i = 0; i < rows; ++i) {
-        const transport::Kind transport = options.transports[i];
-        rows_.push_back({model, transport, "", subject.settings});
+      const bool isolated = is_isolated(model);
+      const std::size_t ways = isolated ? options.transports.size() : options.transfers.size();
+      for (std::size_t i = 0; i < ways; ++i) {
+        Row row{model, options.transports[isolated ? i : 0],
+                isolated || options.transfers[i] == "move" ? "" : options.transfers[i], "",
+                subject.settings};
+        rows_.push_back(row);
         if (!options.aa) continue;
-        rows_.push_back({model, transport,
-                         options.aa_settings.empty() ? kSameAgain : kAnotherSetting,
-                         second_settings});
+        row.side = options.aa_settings.empty() ? kSameAgain : kAnotherSetting;
+        row.settings = second_settings;
+        rows_.push_back(std::move(row));
       }
     }
     service_.resize(rows_.size());
@@ -201,8 +216,7 @@ class Comparison {
     }
     for (const Row& row : rows_) {
       v1::ModelReport& model = *report.add_models();
-      model =
-          model_report(run_settings(options_, row.model, row.transport, subject_, row.settings));
+      model = model_report(run_settings(options_, subject_, row));
       if (!row.side.empty()) model.set_side(row.side);
     }
     // Interleaved: a slow spell of the machine meets all rows alike. Forth and back, A B C C B A: a
@@ -223,14 +237,16 @@ class Comparison {
  private:
   void run_once(v1::RunReport& report, std::size_t index, std::uint32_t repetition) {
     const Row& row = rows_[index];
-    RunSettings settings = run_settings(options_, row.model, row.transport, subject_, row.settings);
+    RunSettings settings = run_settings(options_, subject_, row);
     settings.repetition = repetition;
     if (!options_.logs.empty()) {
       const bool several = is_isolated(row.model) && options_.transports.size() > 1;
+      const std::string way = several ? std::string(transport::name_of(row.transport))
+                              : row.transfer.empty() ? ""
+                                                     : row.transfer;
       settings.log_prefix =
-          fmt::format("{}/{}{}{}-{}", options_.logs, to_string(row.model),
-                      several ? fmt::format("-{}", transport::name_of(row.transport)) : "",
-                      row.side.empty() ? "" : "-second", repetition);
+          fmt::format("{}/{}{}{}{}-{}", options_.logs, to_string(row.model), way.empty() ? "" : "-",
+                      way, row.side.empty() ? "" : "-second", repetition);
     }
     const std::string name = label(report, report.models(static_cast<int>(index)));
     spdlog::info("{}, repetition {}", name, repetition);
@@ -281,7 +297,7 @@ class Comparison {
         fault->set_text(options_.faults[f].text);
         fault->set_model(model.model());
         if (model.has_side()) fault->set_side(model.side());
-        if (options_.transports.size() > 1 && is_isolated(model))
+        if ((is_isolated(model) ? options_.transports.size() : options_.transfers.size()) > 1)
           fault->set_transport(model.transport());
         fault->set_fired(fired_[static_cast<std::size_t>(i)][f]);
         fault->set_planned(options_.faults[f].times *
@@ -294,14 +310,6 @@ class Comparison {
     complete_report(report, service_, options_.seed, latency_);
     judge(report, environment_.interrupts);
   }
-
-  // One row of the report.
-  struct Row {
-    v1::Model model;
-    transport::Kind transport;  // means nothing in shared memory
-    std::string side;
-    SettingValues settings;
-  };
 
   const Options& options_;
   const Subject& subject_;

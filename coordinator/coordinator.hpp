@@ -48,6 +48,7 @@ struct RunSettings {
   std::uint32_t processors_per_worker = 1;
   std::uint32_t in_flight = 256;                         // of the run
   transport::Kind transport = transport::Kind::kZmqIpc;  // of an isolated model's data plane
+  std::string transfer;                                  // of a shared-memory model, as in Boot
   std::uint32_t threads = 0;  // model threads: of the pool; 0: a thread a job
   std::string worker_executable;
   bool fork_workers = true;  // see LaunchSpec::fork

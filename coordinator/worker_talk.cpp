@@ -291,6 +291,7 @@ void Coordinator::launch(WorkerKey key) {
   boot.set_memory_limit_bytes(settings_.memory_limit);
   boot.set_iterations_per_second(settings_.iterations_per_second);
   boot.set_rate_per_second(settings_.rate_per_second);
+  boot.set_transfer(settings_.transfer);
   if (data_) {
     boot.set_transport(std::string(transport::name_of(settings_.transport)));
     boot.set_data_name(data_name_);

@@ -10,8 +10,8 @@
 namespace bulkhead::worker {
 namespace {
 
-// What a request for jobs and its answer take on a busy machine, and what it may wait for results to
-// ride on; the queue covers it.
+// What a request for jobs and its answer take on a busy machine, and what it may wait for results
+// to ride on; the queue covers it.
 constexpr base::Duration kRoundTrip = std::chrono::milliseconds(4) + DataLink::kMostGather;
 constexpr std::uint64_t kMostQueued = 1024;
 

@@ -37,6 +37,7 @@
 #include "job_threads.hpp"
 #include "link.hpp"
 #include "shared_run.hpp"
+#include "transfer.hpp"
 
 namespace bulkhead::worker {
 namespace {
@@ -273,8 +274,11 @@ int serve() {
     link.set_data_plane();
     serve_program<IsolatedRun>(*boot, *program, page, link, **data);
   }
-  if (threads) serve_threads(*boot, *program, page, link);
-  serve_program<SharedRun>(*boot, *program, page, link);
+  const Transfer transfer = transfer_of(boot->transfer());
+  const auto crossing = transfer == Transfer::kMove ? nullptr : transferring(*program, transfer);
+  const program::ErasedJobs& jobs = crossing ? *crossing : *program;
+  if (threads) serve_threads(*boot, jobs, page, link);
+  serve_program<SharedRun>(*boot, jobs, page, link);
 }
 
 }  // namespace

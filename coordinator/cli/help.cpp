@@ -43,10 +43,11 @@ Shape
   --models A,B,C       models in order (sequential,concurrent,parallel,threads,processes)
 )";
 constexpr const char* kCompareTransports =
-    "  --transports T,U     a row of the isolated models for each\n";
+    "  --transports T,U  --transfers T,U   a row for each, of the isolated models, of the others\n";
 constexpr const char* kShared =
     R"(  --workers W          processes of the isolated models (usable cores)
   --transport T        what their jobs cross on: zmq-ipc, unix, shm, or auto: the fastest (zmq-ipc)
+  --transfer T         of values in shared memory, as a control: move, copy or encode (move)
   --processors P       threads of the whole run, shared out among its workers (usable cores)
   --in-flight K        jobs at once in the whole run (256)
   --threads N          model threads: a pool of N threads (one thread a job)
@@ -214,6 +215,7 @@ std::vector<Flag> flags_of(Command command) {
   std::vector<Flag> flags{{command, command == Command::kRun ? "model" : "models"},
                           {command, "workers"},
                           {command, "transport"},
+                          {command, "transfer"},
                           {command, "processors"},
                           {command, "in-flight"},
                           {command, "threads"},
@@ -238,6 +240,7 @@ std::vector<Flag> flags_of(Command command) {
                           {command, "color"}};
   if (command == Command::kCompare) {
     flags.push_back({command, "transports"});
+    flags.push_back({command, "transfers"});
     flags.push_back({command, "aa", FlagKind::kSwitch});
     flags.push_back({command, "aa-set", FlagKind::kRepeated});
   }

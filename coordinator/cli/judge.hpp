@@ -55,11 +55,14 @@ class Judge {
   Done settings(const std::string& flag, std::vector<std::pair<std::string, std::string>>& out);
   Done program_input();  // --set and --input
   Done worker_path();    // --worker
-  Done transports();     // --transport and --transports
+  Done transports();     // --transport and --transports, --transfer and --transfers
   Done json();           // --json
 
   const Words& words_;
   Options options_;
+
+ private:
+  Done transfers();
 };
 
 // What --transport takes.

@@ -42,9 +42,10 @@ struct Options {
   std::uint32_t processors = 0;   // total of a run; default: usable cores
   // Of the isolated models; run: one; compare: in order, no duplicates.
   std::vector<transport::Kind> transports;
-  std::uint32_t in_flight = 256;  // of the whole run
-  double rate_per_second = 0;     // of an open loop; 0: a closed one
-  std::uint32_t threads = 0;      // model threads: a pool of so many; 0: a thread a job
+  std::vector<std::string> transfers;  // likewise of the shared-memory models: move, copy, encode
+  std::uint32_t in_flight = 256;       // of the whole run
+  double rate_per_second = 0;          // of an open loop; 0: a closed one
+  std::uint32_t threads = 0;           // model threads: a pool of so many; 0: a thread a job
   std::vector<std::pair<std::string, std::string>> settings;  // --set, raw, in order
   std::vector<std::string> inputs;                            // --input, exist
   std::string worker_path;        // the worker's executable; default: beside /proc/self/exe

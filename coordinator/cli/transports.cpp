@@ -1,4 +1,5 @@
-// --transport and --transports: what the isolated models' jobs and results cross on.
+// What jobs and results cross on in the isolated models (--transport, --transports), and how they
+// go from hand to hand in the others (--transfer, --transfers).
 #include <algorithm>
 
 #include "cli/judge.hpp"
@@ -62,6 +63,33 @@ Done Judge::transports() {
                   transport::name_of(kind));
     }
     chosen.push_back(kind);
+  }
+  plan(flag, text, from);
+  return transfers();
+}
+
+Done Judge::transfers() {
+  static const std::vector<std::string> kNames{"move", "copy", "encode"};
+  const bool compare = words_.command == Command::kCompare;
+  const auto one = given("transfer");
+  const auto several = compare ? given("transfers") : std::nullopt;
+  if (several && one) {
+    return stop(kExitUsage, "--transfer and --transfers: give one of them; --transfers {},{}",
+                several->text, one->text);
+  }
+  const auto& from = several ? several : one;
+  const std::string text = from ? from->text : kNames.front();
+  const std::string flag = several ? "transfers" : "transfer";
+  auto& chosen = options_.transfers;
+  for (const std::string& name : several ? split(text, ',') : std::vector<std::string>{text}) {
+    if (std::find(kNames.begin(), kNames.end(), name) == kNames.end()) {
+      return stop(kExitUsage, "--{}: unknown transfer {}{}", flag, in_quotes(name),
+                  suggestion(name, "transfers", kNames));
+    }
+    if (std::find(chosen.begin(), chosen.end(), name) != chosen.end()) {
+      return stop(kExitUsage, "--transfers: '{}' is named twice; name each transfer once", name);
+    }
+    chosen.push_back(name);
   }
   plan(flag, text, from);
   return {};

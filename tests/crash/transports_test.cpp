@@ -1,5 +1,6 @@
 // What jobs cross on changes nothing but the price.
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "support/command.hpp"
@@ -63,6 +64,23 @@ TEST_F(TransportsTest, AFaultCostsTheSameOnEach) {
     EXPECT_EQ(fault.at("model"), "processes");
     EXPECT_TRUE(fault.contains("transport")) << fault;
   }
+}
+
+// The controls of the shared-memory models, in every one of them.
+TEST_F(TransportsTest, ATransferIsARowOfItsOwnAndChangesNoAnswer) {
+  const Outcome outcome =
+      bulkhead({"compare", "primes", "--set", "up-to=1000000", "--set", "jobs=50", "--models",
+                "sequential,concurrent,parallel,threads,processes", "--transfers",
+                "move,copy,encode", "--repeat", "1", "--json", "-"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const Json all = report(outcome);
+  std::map<std::string, int> rows;
+  for (const Json& entry : all.at("models")) {
+    EXPECT_TRUE(entry.at("answer_equal")) << entry.at("model");
+    ++rows[entry.at("transport")];
+  }
+  EXPECT_EQ(rows, (std::map<std::string, int>{
+                      {"memory", 4}, {"copy", 4}, {"encode", 4}, {"zmq-ipc", 1}}));
 }
 
 // Each many times as large as what is under way at once.

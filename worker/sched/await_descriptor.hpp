@@ -1,5 +1,5 @@
-// The waits of bulkhead/sched/poll.hpp, for ever, for one who has just found that a descriptor is not
-// ready: they do not ask first. May return for nothing.
+// The waits of bulkhead/sched/poll.hpp, for ever, for one who has just found that a descriptor is
+// not ready: they do not ask first. May return for nothing.
 #pragma once
 
 #include <bulkhead/base/source_site.hpp>

@@ -240,7 +240,7 @@ struct SchedulerImpl {
   Task* steal_next(Processor& processor, Processor& victim);
   std::uint32_t poll(Processor& processor);  // makes runnable what is ready; how many
   std::uint32_t take_ready(Processor& processor, TaskList ready);
-  void end_watch(Processor& processor);      // it has found work
+  void end_watch(Processor& processor);  // it has found work
   Task* from_injector(Processor& processor);
   Task* take_migrant(const Processor& processor, Processor& victim);
   bool any_common_work() const;
@@ -250,8 +250,8 @@ struct SchedulerImpl {
     return chooser != nullptr ? virtual_now : coarse_ns.load(std::memory_order_relaxed);
   }
   std::int64_t now_ns() const { return chooser != nullptr ? virtual_now : base::monotonic_ns(); }
-  bool sleep(Processor& processor, TaskList& ready);    // true: called by wake_idle()
-  void retire(Processor& processor);   // nothing is left in it
+  bool sleep(Processor& processor, TaskList& ready);  // true: called by wake_idle()
+  void retire(Processor& processor);                  // nothing is left in it
   bool sit_out(Processor& processor);  // false: the run is finished, or its loan is over
   void go_unshared(Processor& processor);
   bool finish_if_done();

@@ -24,6 +24,7 @@
 #include <bulkhead/base/error.hpp>
 #include <bulkhead/program/codec.hpp>
 #include <bulkhead/program/settings.hpp>
+#include <concepts>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -84,6 +85,9 @@ class ErasedJobs {
   virtual std::string encode_result(const Value& result) const = 0;
   virtual Result<Value> decode_input(std::string_view bytes) const = 0;  // kProtocolError
   virtual Result<Value> decode_result(std::string_view bytes) const = 0;
+  // By the copy constructor; of a type that has none by way of its bytes.
+  virtual Value copy_input(const Value& input) const = 0;
+  virtual Value copy_result(const Value& result) const = 0;
 };
 
 struct Registration {
@@ -129,6 +133,8 @@ class JobsAdapter final : public ErasedJobs {
   bulkhead::Result<Value> decode_result(std::string_view bytes) const override {
     return decode<Output>(bytes);
   }
+  Value copy_input(const Value& input) const override { return copy(input.as<Input>()); }
+  Value copy_result(const Value& result) const override { return copy(result.as<Output>()); }
 
  private:
   class ReducerAdapter final : public ErasedReducer {
@@ -148,6 +154,15 @@ class JobsAdapter final : public ErasedJobs {
     bulkhead::Result<T> value = decode_value<T>(bytes);
     if (!value) return fail(std::move(value.error()));
     return Value::of<T>(std::move(*value));
+  }
+
+  template <class T>
+  static Value copy(const T& value) {
+    if constexpr (std::copy_constructible<T>) {
+      return Value::of<T>(value);
+    } else {
+      return std::move(*decode<T>(encode_value(value)));
+    }
   }
 
   Program program_;

@@ -65,5 +65,20 @@ TEST_F(TransportsTest, MistakesAreNamed) {
             "bulkhead: --transport and --transports: give one of them; --transports shm,unix\n");
 }
 
+TEST_F(TransportsTest, ValuesAreMovedUnlessAControlIsAskedFor) {
+  EXPECT_THAT(parse({"run", "primes"})->transfers, ElementsAre("move"));
+  EXPECT_THAT(parse({"run", "primes", "--transfer", "encode"})->transfers, ElementsAre("encode"));
+  const auto options = parse({"compare", "primes", "--transfers", "encode,move,copy"});
+  ASSERT_TRUE(options) << options.error().text;
+  EXPECT_THAT(options->transfers, ElementsAre("encode", "move", "copy"));
+  EXPECT_EQ(planned(*options, "transfers"), "encode,move,copy from flag");
+  EXPECT_EQ(refusal({"run", "primes", "--transfer", "copie"}),
+            "bulkhead: --transfer: unknown transfer 'copie'; transfers: move, copy, encode\n");
+  EXPECT_EQ(refusal({"compare", "primes", "--transfers", "copy,copy"}),
+            "bulkhead: --transfers: 'copy' is named twice; name each transfer once\n");
+  EXPECT_EQ(refusal({"compare", "primes", "--transfers", "copy", "--transfer", "move"}),
+            "bulkhead: --transfer and --transfers: give one of them; --transfers copy,move\n");
+}
+
 }  // namespace
 }  // namespace bulkhead::coordinator
