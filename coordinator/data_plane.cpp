@@ -20,6 +20,8 @@ using transport::Side;
 constexpr std::uint64_t kListener = 0;
 // From one at a time, so that the others, and exits and signals, get their turn.
 constexpr std::size_t kMostAtOnce = 1024;
+// Of results, before whoever keeps them, perhaps on the disk, gets them.
+constexpr std::size_t kMostGathered = 1u << 20;
 // More than one can have sent that is dead: what still writes there is a stray.
 constexpr std::size_t kMostOfADead = 1u << 20;
 constexpr std::size_t kMostPeers = 4096;
@@ -117,7 +119,7 @@ void DataPlane::forget_ended() {
 
 // Leaves it armed, or ready, or ended.
 void DataPlane::read(Peer& peer, std::size_t most) {
-  v1::ToCoordinator results;  // of messages that came one after the other
+  Results results;
   for (std::size_t i = 0; i < most && !peer.ended; ++i) {
     std::string_view bytes;
     switch (peer.connection->receive(bytes)) {
@@ -147,7 +149,7 @@ void DataPlane::read(Peer& peer, std::size_t most) {
   peer.ready = !peer.ended;
 }
 
-void DataPlane::deliver(Peer& peer, std::string_view bytes, v1::ToCoordinator& results) {
+void DataPlane::deliver(Peer& peer, std::string_view bytes, Results& results) {
   const auto message = wire::decode_data(bytes);
   const auto* const join = message ? std::get_if<wire::JoinMessage>(&*message) : nullptr;
   if (!peer.joined) {
@@ -162,13 +164,15 @@ void DataPlane::deliver(Peer& peer, std::string_view bytes, v1::ToCoordinator& r
   }
   if (!message) return end(peer, message.error().text, false);
   if (const auto* result = std::get_if<wire::ResultMessage>(&*message)) {
-    v1::ResultBatch& batch = *results.mutable_results();
+    v1::ResultBatch& batch = *results.message.mutable_results();
     batch.set_request(batch.request() + result->credit);
     v1::JobResult& entry = *batch.add_results();
     entry.set_index(result->index);
     entry.set_service_seconds(result->service_seconds);
     auto& text = result->threw ? *entry.mutable_error() : *entry.mutable_result();
     text.assign(result->bytes);
+    results.bytes += bytes.size();
+    if (results.bytes >= kMostGathered) hand_over(peer, results);
     return;
   }
   hand_over(peer, results);
@@ -179,10 +183,11 @@ void DataPlane::deliver(Peer& peer, std::string_view bytes, v1::ToCoordinator& r
   events_.data_message(peer.key, std::move(*decoded));
 }
 
-void DataPlane::hand_over(Peer& peer, v1::ToCoordinator& results) {
-  if (!results.has_results()) return;
-  events_.data_message(peer.key, std::move(results));
-  results.Clear();
+void DataPlane::hand_over(Peer& peer, Results& results) {
+  if (!results.message.has_results()) return;
+  events_.data_message(peer.key, std::move(results.message));
+  results.message.Clear();
+  results.bytes = 0;
 }
 
 void DataPlane::end(Peer& peer, const std::string& why, bool closed) {

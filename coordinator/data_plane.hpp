@@ -75,13 +75,19 @@ class DataPlane {
     std::deque<std::string> backlog;
   };
 
+  // Of messages of one peer that came one after the other.
+  struct Results {
+    v1::ToCoordinator message;
+    std::size_t bytes = 0;
+  };
+
   DataPlane(std::unique_ptr<transport::Listener> listener, Events& events);
 
   void look();
   void accept();
   void read(Peer& peer, std::size_t most);
-  void deliver(Peer& peer, std::string_view bytes, v1::ToCoordinator& results);
-  void hand_over(Peer& peer, v1::ToCoordinator& results);
+  void deliver(Peer& peer, std::string_view bytes, Results& results);
+  void hand_over(Peer& peer, Results& results);
   void end(Peer& peer, const std::string& why, bool closed);
   void push(Peer& peer);
   void pump(Peer& peer);
