@@ -45,6 +45,7 @@ Result<std::unique_ptr<DataPlane>> DataPlane::open(transport::Kind kind,
   transport::ConnectionOptions options;
   options.max_message_bytes = wire::kMaxMessageBytes;
   options.token = token;
+  options.window_bytes = transport::bulk_window_bytes(kind);
   auto listener = transport::Listener::listen(kind, directory, name, options);
   if (!listener) return fail(std::move(listener.error()));
   std::unique_ptr<DataPlane> plane(new DataPlane(std::move(*listener), events));

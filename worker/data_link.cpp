@@ -24,6 +24,7 @@ Result<std::unique_ptr<DataLink>> DataLink::join(const v1::Boot& boot) {
   transport::ConnectionOptions options;
   options.max_message_bytes = boot.max_message_bytes();
   options.token = boot.data_token();
+  options.window_bytes = transport::bulk_window_bytes(*kind);
   auto connection = transport::connect(*kind, boot.run_directory(), boot.data_name(), options);
   if (!connection) return fail(std::move(connection.error()));
   std::unique_ptr<DataLink> link(new DataLink(std::move(*connection), boot));

@@ -43,6 +43,12 @@ struct ConnectionOptions {
   std::string token;
 };
 
+// For messages of any size in a row: over ZeroMQ a sender that waits for room waits for three
+// threads in turn.
+inline std::size_t bulk_window_bytes(Kind kind) {
+  return kind == Kind::kZmqIpc ? 2u << 20 : ConnectionOptions{}.window_bytes;
+}
+
 enum class Outcome : std::uint8_t {
   kDone,
   kWait,      // nothing there yet; no room yet: nothing was taken
