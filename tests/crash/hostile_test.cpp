@@ -71,6 +71,9 @@ class HostileTest : public CommandTest {
   pid_t start_run(const std::string& name, const std::string& bad = "no") {
     environment_["BULKHEAD_TEST_BEGUN"] = path("begun");
     environment_["BULKHEAD_TEST_HOLD"] = path("hold");
+    // A worker that is replaced joins the data plane between two footprints: here by one
+    // descriptor, over ZeroMQ by more than kMayOpen.
+    environment_["BULKHEAD_TRANSPORT"] = "unix";
     const pid_t command =
         start({"run", "napper", "--worker", kTestWorker, "--model", name, "--workers", "3",
                "--in-flight", "12", "--set", "count=" + std::to_string(kJobs), "--set", "us=500",
