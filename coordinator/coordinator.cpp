@@ -149,8 +149,9 @@ void Coordinator::wait_for_events() {
   if (watch_period_ && ready_at_ && !ending_) consider(watched_at_ + *watch_period_);
   if (settings_.progress && !ending_) consider(progress_at_ + kProgressEvery);
   if (due_) set_due_timer();
-  for (const WorkerKey& key : supervisor_.ready()) {
-    if (const auto& cut_off_at = workers_.at(key).cut_off_at) consider(*cut_off_at + kCutOffGrace);
+  for (const auto& [key, time] : cut_off_) {
+    // One that is over it waits to become ready, which is an event of its own.
+    if (time + kCutOffGrace > now) consider(time + kCutOffGrace);
   }
   if (data_ && data_->pending()) consider(now);
   base::Duration timeout(-1);

@@ -121,9 +121,8 @@ class Coordinator final : private DataPlane::Events {
     bool joined = false;     // the data plane
     bool was_ready = false;  // welcomed
     bool said_goodbye = false;
-    std::optional<base::TimePoint> cut_off_at;  // its data connection is gone; is it, too?
-    bool limited_by_kernel = false;             // in a memory cgroup of its own
-    std::optional<base::TimePoint> marked_at;   // its crash handler spoke, or we found it hung
+    bool limited_by_kernel = false;            // in a memory cgroup of its own
+    std::optional<base::TimePoint> marked_at;  // its crash handler spoke, or we found it hung
     std::uint64_t hung_job = wire::kNoJob;
     std::optional<double> pss_bytes;  // when the answer came
     std::vector<v1::Module> modules;  // as it told, until it ends
@@ -170,6 +169,7 @@ class Coordinator final : private DataPlane::Events {
   void stop(const std::string& reason);
   RunOutcome outcome();
   std::string identity(WorkerKey key) const;
+  std::string run_name() const;
   // Of this incarnation alone: it may die over a file half written.
   std::string output_path(WorkerKey key, const std::string& setting) const;
 
@@ -180,8 +180,9 @@ class Coordinator final : private DataPlane::Events {
   std::unique_ptr<DataPlane> data_;  // of the isolated models
   std::string data_name_;            // of its socket
   std::string data_token_;
-  bool told_of_control_only_ = false;  // of a worker that does not speak it
-  base::UniqueFd events_;              // epoll: host, interrupts, lifelines, and
+  std::map<WorkerKey, base::TimePoint> cut_off_;  // whose data connection is gone; are they, too?
+  bool told_of_control_only_ = false;             // of a worker that does not speak it
+  base::UniqueFd events_;                         // epoll: host, interrupts, lifelines, and
   base::UniqueFd due_;  // in an open loop the timer of the next job; epoll's own waits whole ms
   std::string run_id_;
   std::optional<WorkerKey> answered_by_;

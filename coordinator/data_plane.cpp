@@ -26,16 +26,6 @@ constexpr std::size_t kMostGathered = 1u << 20;
 constexpr std::size_t kMostOfADead = 1u << 20;
 constexpr std::size_t kMostPeers = 4096;
 
-class NoWaker final : public transport::Waker {
- public:
-  void wake() override { BULKHEAD_CHECK(false, "a connection with a descriptor told a waker"); }
-};
-
-std::optional<transport::Signal> wait_on(transport::Connection& connection, Side side) {
-  NoWaker nobody;
-  return connection.prepare_to_wait(side, nobody);
-}
-
 }  // namespace
 
 Result<std::unique_ptr<DataPlane>> DataPlane::open(transport::Kind kind,
@@ -131,7 +121,7 @@ void DataPlane::read(Peer& peer, std::size_t most) {
         break;
       case Outcome::kWait: {
         hand_over(peer, results);
-        const auto signal = wait_on(*peer.connection, Side::kReceiver);
+        const auto signal = transport::prepare_to_wait(*peer.connection, Side::kReceiver);
         if (!signal) break;
         const int before = std::exchange(peer.receive_fd, signal->fd);
         if (before == signal->fd) return;
@@ -167,11 +157,7 @@ void DataPlane::deliver(Peer& peer, std::string_view bytes, Results& results) {
   if (const auto* result = std::get_if<wire::ResultMessage>(&*message)) {
     v1::ResultBatch& batch = *results.message.mutable_results();
     batch.set_request(batch.request() + result->credit);
-    v1::JobResult& entry = *batch.add_results();
-    entry.set_index(result->index);
-    entry.set_service_seconds(result->service_seconds);
-    auto& text = result->threw ? *entry.mutable_error() : *entry.mutable_result();
-    text.assign(result->bytes);
+    wire::fill(*batch.add_results(), *result);
     results.bytes += bytes.size();
     if (results.bytes >= kMostGathered) hand_over(peer, results);
     return;
@@ -204,12 +190,7 @@ void DataPlane::end(Peer& peer, const std::string& why, bool closed) {
 void DataPlane::send(WorkerKey key, const v1::ToWorker& message) {
   Peer& peer = peers_.at(by_key_.at(key));
   peer.dirty = true;
-  if (!message.has_jobs()) {
-    const auto encoded = wire::encode(message, scratch_);
-    // Inputs and results came in messages of such a size.
-    BULKHEAD_CHECK(encoded.has_value(), "{}", encoded.error().text);
-    return push(peer);
-  }
+  if (!message.has_jobs()) return push_whole(peer, message);
   v1::ToWorker special;  // those jobs that a fault is planned for
   for (const v1::Job& job : message.jobs().jobs()) {
     if (job.has_fault()) {
@@ -219,8 +200,12 @@ void DataPlane::send(WorkerKey key, const v1::ToWorker& message) {
     wire::encode(wire::JobMessage{job.index(), job.input()}, scratch_);
     push(peer);
   }
-  if (!special.has_jobs()) return;
-  const auto encoded = wire::encode(special, scratch_);
+  if (special.has_jobs()) push_whole(peer, special);
+}
+
+void DataPlane::push_whole(Peer& peer, const v1::ToWorker& message) {
+  const auto encoded = wire::encode(message, scratch_);
+  // Inputs and results came in messages of such a size.
   BULKHEAD_CHECK(encoded.has_value(), "{}", encoded.error().text);
   push(peer);
 }
@@ -261,7 +246,7 @@ void DataPlane::pump(Peer& peer) {
       peer.dirty = false;
       return wait_for_room(-1, 0);
     }
-    if (const auto signal = wait_on(*peer.connection, Side::kSender))
+    if (const auto signal = transport::prepare_to_wait(*peer.connection, Side::kSender))
       return wait_for_room(signal->fd, signal->writable ? EPOLLOUT : EPOLLIN);
   }
   peer.ready = true;

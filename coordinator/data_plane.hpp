@@ -89,6 +89,7 @@ class DataPlane {
   void deliver(Peer& peer, std::string_view bytes, Results& results);
   void hand_over(Peer& peer, Results& results);
   void end(Peer& peer, const std::string& why, bool closed);
+  void push_whole(Peer& peer, const v1::ToWorker& message);
   void push(Peer& peer);
   void pump(Peer& peer);
   void set_interest(Peer& peer, int fd) const;

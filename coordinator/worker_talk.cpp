@@ -117,9 +117,7 @@ void Coordinator::take_run_message(WorkerKey key, v1::ToCoordinator&& message) {
 }
 
 Result<void> Coordinator::open_data_plane() {
-  data_name_ = "data-";
-  for (const char byte : run_id_)
-    data_name_ += fmt::format("{:02x}", static_cast<unsigned char>(byte));
+  data_name_ = "data-" + run_name();
   data_token_ = random_bytes(32);
   auto plane = DataPlane::open(settings_.transport, environment_.run_directory, data_name_,
                                data_token_, *this);
@@ -163,17 +161,22 @@ void Coordinator::data_closed(WorkerKey key) {
 void Coordinator::data_lost(WorkerKey key, const std::string& why) {
   if (!supervisor_.is_current(key)) return;
   if (!why.empty()) return supervisor_.condemn(key, "protocol error: it sent " + why);
-  workers_.at(key).cut_off_at = base::Clock::now();
+  cut_off_.emplace(key, base::Clock::now());
 }
 
 // What it still has to say will never come.
 void Coordinator::end_cut_off() {
+  if (cut_off_.empty()) return;
   const base::TimePoint now = base::Clock::now();
-  for (const WorkerKey& key : supervisor_.ready()) {
-    const auto& cut_off_at = workers_.at(key).cut_off_at;
-    if (cut_off_at && now >= *cut_off_at + kCutOffGrace)
-      supervisor_.condemn(key, "its data connection ended, and it did not");
-  }
+  const std::vector<WorkerKey> ready = supervisor_.ready();
+  std::erase_if(cut_off_, [&](const auto& entry) {
+    const auto& [key, time] = entry;
+    if (!supervisor_.is_current(key)) return true;
+    if (now < time + kCutOffGrace || std::find(ready.begin(), ready.end(), key) == ready.end())
+      return false;
+    supervisor_.condemn(key, "its data connection ended, and it did not");
+    return true;
+  });
 }
 
 void Coordinator::take_hello(WorkerKey key, const v1::Hello& hello) {
@@ -237,12 +240,17 @@ std::string Coordinator::identity(WorkerKey key) const {
   return wire::encode_identity({run_id_, key.worker, key.incarnation});
 }
 
+// In the names of its files.
+std::string Coordinator::run_name() const {
+  std::string name;
+  for (const char byte : run_id_) name += fmt::format("{:02x}", static_cast<unsigned char>(byte));
+  return name;
+}
+
 // By the place of the setting, as its name comes from the worker's description.
 std::string Coordinator::output_path(WorkerKey key, const std::string& setting) const {
   const auto place = std::distance(settings_.outputs.begin(), settings_.outputs.find(setting));
-  std::string run;
-  for (const char byte : run_id_) run += fmt::format("{:02x}", static_cast<unsigned char>(byte));
-  return fmt::format("{}/output-{}-{}-{}-{}", environment_.run_directory, run, key.worker,
+  return fmt::format("{}/output-{}-{}-{}-{}", environment_.run_directory, run_name(), key.worker,
                      key.incarnation, place);
 }
 

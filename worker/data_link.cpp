@@ -6,6 +6,8 @@
 #include <mutex>
 #include <utility>
 
+#include "link.hpp"
+
 namespace bulkhead::worker {
 namespace {
 
@@ -62,6 +64,10 @@ void DataLink::gather() {
 
 void DataLink::send(const v1::ToCoordinator& message) {
   const std::lock_guard lock(sending_);
+  send_locked(message);
+}
+
+void DataLink::send_locked(const v1::ToCoordinator& message) {
   const auto encoded = wire::encode(message, scratch_, most_message_bytes_);
   BULKHEAD_CHECK(encoded.has_value(), "{}", encoded.error().text);
   port_.send(scratch_);
@@ -69,10 +75,7 @@ void DataLink::send(const v1::ToCoordinator& message) {
 }
 
 void DataLink::send_pseudo_failed(bool reduce, const std::string& error) {
-  v1::ToCoordinator message;
-  message.mutable_pseudo_failed()->set_reduce(reduce);
-  message.mutable_pseudo_failed()->set_error(error);
-  send(message);
+  send(pseudo_failed(reduce, error));
 }
 
 void DataLink::ask_for_jobs() {
@@ -81,10 +84,7 @@ void DataLink::ask_for_jobs() {
   if (credit == 0) return;
   v1::ToCoordinator message;
   message.mutable_request()->set_jobs(credit);
-  const auto encoded = wire::encode(message, scratch_);
-  BULKHEAD_CHECK(encoded.has_value());
-  port_.send(scratch_);
-  flush_locked();
+  send_locked(message);
 }
 
 void DataLink::close() {

@@ -53,7 +53,7 @@ class DataLink {
   std::size_t most_value_bytes() const { return most_message_bytes_ - kEnvelopeBytes; }
 
   // The next message, valid until the next call; kUnavailable: none will ever come. One goroutine
-  // at a time. What waits here is no part of a deadlock.
+  // at a time.
   Result<wire::DataMessage> receive();
 
  private:
@@ -62,6 +62,7 @@ class DataLink {
 
   DataLink(std::unique_ptr<transport::Connection> connection, const v1::Boot& boot);
 
+  void send_locked(const v1::ToCoordinator& message);
   void flush_locked();
   void gather();
 

@@ -101,7 +101,9 @@ void IsolatedRun::take_message(v1::ToWorker&& message) {
 
 void IsolatedRun::on_message(v1::ToWorker&& message) {
   if (message.has_inject()) runner_.arm(message.inject().fault());
-  if (message.has_drain()) draining_.store(true, std::memory_order_relaxed);
+  // seq_cst, as the four others: either quiescent() sees that the last job has ended, or that job
+  // sees the drain and wakes us.
+  if (message.has_drain()) draining_.store(true);
 }
 
 std::uint64_t IsolatedRun::low_water() const {
@@ -137,8 +139,7 @@ std::uint32_t IsolatedRun::take_credit() {
 
 // When the last result is on its way, the data plane is closed in a goroutine of its own.
 bool IsolatedRun::quiescent() {
-  if (received_.load(std::memory_order_acquire) != ended_.load(std::memory_order_acquire))
-    return false;
+  if (received_.load() != ended_.load()) return false;
   if (!std::exchange(closing_, true)) {
     sched::go([this] {
       data_.close();
@@ -182,8 +183,8 @@ void IsolatedRun::run_job(std::uint64_t index, const std::string& bytes,
 }
 
 void IsolatedRun::end_job() {
-  ended_.fetch_add(1, std::memory_order_release);  // pairs with quiescent(): the result is queued
-  if (draining_.load(std::memory_order_relaxed)) link_.wake();
+  ended_.fetch_add(1);  // its result is on its way
+  if (draining_.load()) link_.wake();
 }
 
 void IsolatedRun::run_source(std::uint64_t from) {

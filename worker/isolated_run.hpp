@@ -47,7 +47,7 @@ class IsolatedRun final : public LinkHandler {
   DataLink& data_;
   JobRunner runner_;
 
-  std::atomic<bool> draining_{false};  // relaxed: a job that still begins is no harm
+  std::atomic<bool> draining_{false};  // relaxed to begin a job: one that still does is no harm
   // Jobs received, and of those, begun or dropped, worked on to the end, and ended (their result is
   // on its way) or dropped.
   std::atomic<std::uint64_t> received_{0};

@@ -60,11 +60,15 @@ void Link::send_result(v1::JobResult result) {
   wake();
 }
 
-void Link::send_pseudo_failed(bool reduce, const std::string& error) {
+v1::ToCoordinator pseudo_failed(bool reduce, const std::string& error) {
   v1::ToCoordinator message;
   message.mutable_pseudo_failed()->set_reduce(reduce);
   message.mutable_pseudo_failed()->set_error(error);
-  send(std::move(message));
+  return message;
+}
+
+void Link::send_pseudo_failed(bool reduce, const std::string& error) {
+  send(pseudo_failed(reduce, error));
 }
 
 void Link::wake() {

@@ -35,6 +35,9 @@ class LinkHandler {
 // thread.
 using Dump = std::function<std::string()>;
 
+// The source or the reduce step threw.
+v1::ToCoordinator pseudo_failed(bool reduce, const std::string& error);
+
 class Link {
  public:
   Link(const v1::Boot& boot, std::string program_digest, base::UniqueFd lifeline);

@@ -262,9 +262,7 @@ int serve() {
   std::string error;
   const auto program = make_program(*registration, *boot, error);
   if (!program) {
-    v1::ToCoordinator message;
-    message.mutable_pseudo_failed()->set_error(error);
-    link.send(std::move(message));
+    link.send_pseudo_failed(false, error);
     BrokenRun run;
     link.run(run, [] { return std::string("  its program could not be made\n"); });
   }

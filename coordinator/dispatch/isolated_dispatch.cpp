@@ -107,9 +107,7 @@ void IsolatedDispatch::kept_results(WorkerKey key, const std::vector<std::string
     const std::uint64_t job = result->index;
     if (worker->leased.erase(job) == 0) continue;
     v1::JobResult entry;
-    entry.set_index(job);
-    entry.set_service_seconds(result->service_seconds);
-    entry.set_result(std::string(result->bytes));
+    wire::fill(entry, *result);
     ++worker->received;
     rescued_.insert(job);
     settle(std::move(entry));

@@ -1,4 +1,5 @@
 // Which transport is which.
+#include <bulkhead/base/check.hpp>
 #include <bulkhead/transport/connection.hpp>
 #include <random>
 #include <utility>
@@ -56,6 +57,12 @@ Result<std::unique_ptr<Connection>> connect_zmq(const Address& address, Hello he
   return make_zmq_connection(address.directory, hello.id, End::kConnector, std::move(*inbox),
                              std::move(*socket), options);
 }
+
+// Of connections that have descriptors.
+class NoWaker final : public Waker {
+ public:
+  void wake() override { BULKHEAD_CHECK(false, "a connection with a descriptor told a waker"); }
+};
 
 class LocalListener final : public Listener {
  public:
@@ -155,6 +162,11 @@ Result<std::unique_ptr<Connection>> connect(Kind kind, const std::string& direct
                      {offer->memory->memfd(), offer->of_connector.get(), offer->of_acceptor.get()});
   if (!socket) return fail(std::move(socket.error()));
   return make_shm_connection(std::move(*offer), End::kConnector, std::move(*socket), options);
+}
+
+std::optional<Signal> prepare_to_wait(Connection& connection, Side side) {
+  NoWaker nobody;
+  return connection.prepare_to_wait(side, nobody);
 }
 
 bool end_threads() { return end_zmq_of_this_process(); }

@@ -11,7 +11,6 @@ enum Kind : char { kJoin = 1, kJob = 2, kResult = 3, kProtobuf = 4 };
 constexpr std::size_t kJobHeader = 1 + 8;
 constexpr std::size_t kResultHeader = 1 + 1 + 4 + 8 + 8;
 constexpr std::size_t kCreditAt = 2;
-static_assert(kResultHeader <= kDataHeaderBytes);
 
 void begin(std::string& to, Kind kind) {
   to.clear();
@@ -58,6 +57,12 @@ Result<void> encode(const google::protobuf::MessageLite& message, std::string& t
   begin(to, kProtobuf);
   to += *bytes;
   return {};
+}
+
+void fill(v1::JobResult& entry, const ResultMessage& result) {
+  entry.set_index(result.index);
+  entry.set_service_seconds(result.service_seconds);
+  (result.threw ? *entry.mutable_error() : *entry.mutable_result()).assign(result.bytes);
 }
 
 Result<DataMessage> decode_data(std::string_view bytes) {

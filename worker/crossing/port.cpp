@@ -1,7 +1,6 @@
 #include "crossing/port.hpp"
 
 #include <atomic>
-#include <bulkhead/base/check.hpp>
 #include <bulkhead/sched/scheduler.hpp>
 #include <bulkhead/sched/waiter.hpp>
 
@@ -41,17 +40,11 @@ class ToldWait final : public transport::Waker {
   sched::Waiter waiter_;
 };
 
-class NoWaker final : public transport::Waker {
- public:
-  void wake() override { BULKHEAD_CHECK(false, "a connection with a descriptor told a waker"); }
-};
-
 }  // namespace
 
 void wait_for(Connection& connection, Side side, base::SourceSite site) {
   if (connection.tells_wakers()) return ToldWait().wait(connection, side, site);
-  NoWaker nobody;
-  const auto signal = connection.prepare_to_wait(side, nobody);
+  const auto signal = transport::prepare_to_wait(connection, side);
   if (!signal) return;
   if (signal->writable)
     sched::await_writable(signal->fd, site);

@@ -302,6 +302,17 @@ bool goroutine_waits(Task& task, int fd, Poller::Direction direction, std::int64
   return true;
 }
 
+bool wait_until_ready(int fd, Poller::Direction direction, std::int64_t deadline_ns,
+                      base::SourceSite site) {
+  const base::TimePoint deadline = deadline_ns == Timers::kNever
+                                       ? base::TimePoint::max()
+                                       : base::TimePoint(base::Duration(deadline_ns));
+  Task* const task = current_task();
+  if (task == nullptr) return thread_waits(fd, direction, deadline);
+  if (task->scheduler->chooser != nullptr) return chosen_waits(fd, direction, deadline);
+  return goroutine_waits(*task, fd, direction, deadline_ns, site);
+}
+
 bool wait_for(int fd, Poller::Direction direction, base::Duration timeout, base::SourceSite site) {
   interleave();
   const bool ready = is_ready(fd, direction, base::Duration::zero());
@@ -310,26 +321,13 @@ bool wait_for(int fd, Poller::Direction direction, base::Duration timeout, base:
     return ready;
   }
   const bool forever = timeout == base::Duration::max();
-  const std::int64_t deadline_ns = forever ? Timers::kNever : deadline_after(timeout);
-  const base::TimePoint deadline =
-      forever ? base::TimePoint::max() : base::TimePoint(base::Duration(deadline_ns));
-  Task* const task = current_task();
-  if (task == nullptr) return thread_waits(fd, direction, deadline);
-  if (task->scheduler->chooser != nullptr) return chosen_waits(fd, direction, deadline);
-  return goroutine_waits(*task, fd, direction, deadline_ns, site);
+  return wait_until_ready(fd, direction, forever ? Timers::kNever : deadline_after(timeout), site);
 }
 
 // For ever, by one who has just found that it is not ready: no first look.
 void wait_on(int fd, Poller::Direction direction, base::SourceSite site) {
   interleave();
-  Task* const task = current_task();
-  if (task == nullptr) {
-    thread_waits(fd, direction, base::TimePoint::max());
-  } else if (task->scheduler->chooser != nullptr) {
-    chosen_waits(fd, direction, base::TimePoint::max());
-  } else {
-    goroutine_waits(*task, fd, direction, Timers::kNever, site);
-  }
+  wait_until_ready(fd, direction, Timers::kNever, site);
 }
 
 }  // namespace

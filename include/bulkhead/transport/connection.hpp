@@ -107,6 +107,9 @@ class Connection {
   virtual std::string broken() const = 0;
 };
 
+// prepare_to_wait() of one that tells no wakers.
+std::optional<Signal> prepare_to_wait(Connection& connection, Side side);
+
 // Where peers of one kind connect.
 class Listener {
  public:

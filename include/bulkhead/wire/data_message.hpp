@@ -44,8 +44,6 @@ struct ProtobufMessage {
 // The views are into the bytes that were read.
 using DataMessage = std::variant<JoinMessage, JobMessage, ResultMessage, ProtobufMessage>;
 
-inline constexpr std::size_t kDataHeaderBytes = 32;  // at most; beyond the program's own bytes
-
 // Replace what `to` holds and keep its room, so that whoever sends many allocates once.
 void encode(const JoinMessage& message, std::string& to);
 void encode(const JobMessage& message, std::string& to);
@@ -55,6 +53,9 @@ void set_credit(std::string& encoded, std::uint32_t credit);
 // kTooLarge when all of it would not fit `limit`.
 Result<void> encode(const google::protobuf::MessageLite& message, std::string& to,
                     std::size_t limit = kMaxMessageBytes);
+
+// The same as protobuf has it, without the credit.
+void fill(v1::JobResult& entry, const ResultMessage& result);
 
 // kProtocolError: no message of this kind, or one that ends too early.
 Result<DataMessage> decode_data(std::string_view bytes);
