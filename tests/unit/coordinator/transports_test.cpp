@@ -72,8 +72,8 @@ TEST_F(TransportsTest, ValuesAreMovedUnlessAControlIsAskedFor) {
   ASSERT_TRUE(options) << options.error().text;
   EXPECT_THAT(options->transfers, ElementsAre("encode", "move", "copy"));
   EXPECT_EQ(planned(*options, "transfers"), "encode,move,copy from flag");
-  EXPECT_EQ(refusal({"run", "primes", "--transfer", "copie"}),
-            "bulkhead: --transfer: unknown transfer 'copie'; transfers: move, copy, encode\n");
+  EXPECT_EQ(refusal({"run", "primes", "--transfer", "borrow"}),
+            "bulkhead: --transfer: unknown transfer 'borrow'; transfers: move, copy, encode\n");
   EXPECT_EQ(refusal({"compare", "primes", "--transfers", "copy,copy"}),
             "bulkhead: --transfers: 'copy' is named twice; name each transfer once\n");
   EXPECT_EQ(refusal({"compare", "primes", "--transfers", "copy", "--transfer", "move"}),
