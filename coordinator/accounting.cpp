@@ -159,12 +159,14 @@ void Coordinator::worker_exited(HostExited&& exited) {
     groups_->remove(group_name(key));
   }
   if (exited.exit_code == wire::kDeadlockExit && snapshot.exit_job != wire::kNoJob) {
-    supervisor_.condemn_crash(key, "deadlock",
-                              fmt::format("{} can never go on: all goroutines are asleep",
-                                          wire::job_name(snapshot.exit_job)));
+    supervisor_.condemn_crash(
+        key, "deadlock",
+        fmt::format("{} can never go on: all goroutines are asleep", name_of(snapshot.exit_job)));
   }
-  const bool fruitful = snapshot.finished > 0 || !snapshot.running.empty();
+  const bool fruitful = snapshot.finished > 0 || !snapshot.running.empty() ||
+                        (dispatch_->was_at_work(key) && !snapshot.has_fatal);
   WorkerEnd end = supervisor_.exited(key, exited.exit_code, exited.signal, fruitful, now);
+  snapshot.by_limit = end.verdict == "limit";
   const std::string overflow = overflow_of(end, snapshot);
   if (!overflow.empty()) end.reason = overflow;
 
@@ -249,7 +251,7 @@ void Coordinator::record_loss(v1::WorkerExit& exit, WorkerKey key,
   }
   const double done = static_cast<double>(outcome_.service.count());
   const double mean = done > 0 ? service_seconds_ / done : 0;
-  outcome_.work_lost_seconds += mean * static_cast<double>(loss.at_risk());
+  outcome_.work_lost_seconds += loss.seconds.value_or(mean * static_cast<double>(loss.at_risk()));
 }
 
 RunOutcome Coordinator::outcome() {
@@ -274,9 +276,20 @@ RunOutcome Coordinator::outcome() {
   set_usage(workers_usage_, own_usage_before_, repetition);
   repetition.set_lent_seconds(lent_seconds_);
   repetition.set_alone_seconds(alone_seconds_);
-  repetition.set_throughput_per_second(wall > 0 ? static_cast<double>(counts.done) / wall : 0);
-  repetition.set_messages(static_cast<double>(messages_ + (data_ ? data_->messages() : 0)));
-  repetition.set_bytes(static_cast<double>(bytes_ + (data_ ? data_->bytes() : 0)));
+  const std::uint64_t done = network_ == nullptr ? counts.done : network_->units();
+  repetition.set_throughput_per_second(wall > 0 ? static_cast<double>(done) / wall : 0);
+  std::uint64_t messages = messages_;
+  std::uint64_t bytes = bytes_;
+  if (data_) {
+    messages += data_->messages();
+    bytes += data_->bytes();
+  }
+  if (network_ != nullptr) {  // from worker to worker
+    messages += network_->messages();
+    bytes += network_->bytes();
+  }
+  repetition.set_messages(static_cast<double>(messages));
+  repetition.set_bytes(static_cast<double>(bytes));
   repetition.set_complete(complete);
   if (outcome_.service.count() > 0) {
     repetition.set_service_median_seconds(outcome_.service.percentile(0.5));
@@ -311,9 +324,9 @@ RunOutcome Coordinator::outcome() {
   }
   outcome_.began = ready_at_.has_value();
   if (!complete) {
-    const std::string got =
-        fmt::format("{} of {}{} jobs were done after {:.3g} s", counts.done,
-                    dispatch_->source_ended() ? "" : "at least ", ledger.size(), wall);
+    const std::string got = fmt::format("{} of {}{} {} were done after {:.3g} s", counts.done,
+                                        dispatch_->source_ended() ? "" : "at least ", ledger.size(),
+                                        network_ == nullptr ? "jobs" : "tasks", wall);
     reason_ = interrupted_ ? got : reason_ + (outcome_.began ? "; " + got : "");
   }
   outcome_.reason = reason_;

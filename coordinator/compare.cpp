@@ -61,15 +61,20 @@ RunSettings run_settings(const Options& options, const Subject& subject, const R
   run.model = model;
   run.transport = row.transport;
   run.transfer = row.transfer;
+  run.tasks = {subject.program.tasks().begin(), subject.program.tasks().end()};
+  run.route_coordinator = options.route_coordinator;
   run.workers = is_isolated(model) ? options.workers : 1;
+  // A worker without a task would only wait.
+  if (!run.tasks.empty())
+    run.workers = std::min(run.workers, static_cast<std::uint32_t>(run.tasks.size()));
   if (is_isolated(model)) {
-    run.processors_per_worker = std::max(1u, options.processors / options.workers);
+    run.processors_per_worker = std::max(1u, options.processors / run.workers);
   } else {
     const bool all_cores = model == v1::MODEL_PARALLEL || model == v1::MODEL_THREADS;
     run.processors_per_worker = all_cores ? options.processors : 1;
   }
   run.in_flight = model == v1::MODEL_SEQUENTIAL ? 1 : options.in_flight;
-  if (model == v1::MODEL_THREADS && options.threads > 0) {
+  if (model == v1::MODEL_THREADS && options.threads > 0 && run.tasks.empty()) {
     run.threads = options.threads;
     run.in_flight = std::min(run.in_flight, options.threads);
   }
@@ -107,6 +112,15 @@ v1::ModelReport model_report(const RunSettings& settings) {
   return model;
 }
 
+// Why a model cannot run the program; empty: it can.
+std::string refusal(v1::Model model, const v1::ProgramDescription& program) {
+  if (model != v1::MODEL_SEQUENTIAL || program.circle().empty()) return "";
+  return fmt::format(
+      "sequential runs each task to its end before the next starts, and in {} {}: the first would "
+      "block for ever",
+      wire::printable(program.name(), 200), wire::printable(program.circle(), 500));
+}
+
 // Adds one repetition to what is known of its model.
 void add_outcome(v1::ModelReport& model, RunOutcome&& outcome, std::vector<double>& fired,
                  std::vector<TraceRef>& traces) {
@@ -132,6 +146,11 @@ void add_outcome(v1::ModelReport& model, RunOutcome&& outcome, std::vector<doubl
   *model.add_repetitions() = std::move(outcome.repetition);
 }
 
+// It was not even tried.
+bool is_refused(const v1::ModelReport& model) {
+  return model.repetitions().empty() && !model.reason().empty();
+}
+
 // Exit code and its reason, from what the report says.
 void judge(v1::RunReport& report, const Interrupts& interrupts) {
   v1::Exit* exit = report.mutable_exit();
@@ -155,6 +174,7 @@ void judge(v1::RunReport& report, const Interrupts& interrupts) {
                  fmt::format("{}: jobs without a result: {:.0f} failed, {:.0f} quarantined", name,
                              model.jobs().failed(), model.jobs().quarantined()));
     }
+    if (is_refused(model)) continue;
     if (!model.answer_equal()) {
       return set(kExitUnfinished, fmt::format("the answer of {} differs", name));
     }
@@ -203,6 +223,8 @@ class Comparison {
     report.set_scenario(options_.scenario);
     report.set_seed(static_cast<double>(options_.seed));
     report.set_bulkhead_version(version());
+    *report.mutable_tasks() = subject_.program.tasks();
+    if (!report.tasks().empty()) report.set_unit(subject_.program.unit());
     if (options_.rate_per_second > 0) report.set_rate_per_second(options_.rate_per_second);
     for (const std::string& word : options_.command_line) {
       report.add_command(wire::printable(word));
@@ -218,6 +240,7 @@ class Comparison {
       v1::ModelReport& model = *report.add_models();
       model = model_report(run_settings(options_, subject_, row));
       if (!row.side.empty()) model.set_side(row.side);
+      model.set_reason(refusal(row.model, subject_.program));
     }
     // Interleaved: a slow spell of the machine meets all rows alike. Forth and back, A B C C B A: a
     // drift, and what a run owes to having come after another, does so too.
@@ -225,7 +248,8 @@ class Comparison {
          ++repetition) {
       for (std::size_t i = 0; i < rows_.size(); ++i) {
         if (environment_.interrupts.count() > 0) break;
-        run_once(report, repetition % 2 == 0 ? rows_.size() - 1 - i : i, repetition);
+        const std::size_t row = repetition % 2 == 0 ? rows_.size() - 1 - i : i;
+        if (refusal(rows_[row].model, subject_.program).empty()) run_once(report, row, repetition);
       }
     }
     finish(report);
@@ -292,6 +316,7 @@ class Comparison {
     name_crashes(report);
     for (int i = 0; i < report.models_size(); ++i) {
       const v1::ModelReport& model = report.models(i);
+      if (is_refused(model)) continue;
       for (std::size_t f = 0; f < options_.faults.size(); ++f) {
         v1::FaultReport* fault = report.add_faults();
         fault->set_text(options_.faults[f].text);
@@ -369,7 +394,8 @@ int say(const std::string& text) {
                                                 std::strerror(errno)));
 }
 
-int execute(const Options& options) {
+int execute(const Options& given) {
+  Options options = given;
   if (options.command == Command::kDoctor) return doctor(options);
   Interrupts interrupts;
   auto directory = RunDirectory::create();
@@ -390,6 +416,12 @@ int execute(const Options& options) {
   const auto second_settings = resolve_settings(second_side(options), *description);
   if (!second_settings) return complain(second_settings.error());
   Subject subject{*find_program(*description, options.scenario), *settings, {}, 0};
+  if (const auto suits = resolve_tasks(options, subject.program); !suits)
+    return complain(suits.error());
+  if (options.models.size() == 1) {
+    const std::string why = refusal(options.models.front(), subject.program);
+    if (!why.empty()) return complain(kExitUsage, why + "; try --model concurrent");
+  }
   subject.outputs = outputs_of(subject.program, subject.settings);
   const auto writable = check_outputs(subject.outputs, subject.settings);
   if (!writable) return complain(writable.error());

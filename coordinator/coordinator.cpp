@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <bulkhead/base/check.hpp>
+#include <bulkhead/wire/text.hpp>
 #include <cerrno>
 #include <cmath>
 #include <csignal>
@@ -53,6 +54,7 @@ Coordinator::Coordinator(const Environment& environment, const RunSettings& sett
     : environment_(environment),
       settings_(settings),
       supervisor_(supervisor_settings(settings)),
+      data_token_(random_bytes(32)),
       events_(epoll_create1(EPOLL_CLOEXEC)),
       run_id_(random_bytes(8)),
       timed_fault_done_(settings.faults.size(), false) {
@@ -71,7 +73,11 @@ Coordinator::Coordinator(const Environment& environment, const RunSettings& sett
     watch_every(kWeighEvery);
   }
   const DispatchSettings dispatch = dispatch_settings(environment, settings);
-  if (is_isolated(settings.model)) {
+  if (!settings.tasks.empty()) {
+    auto network = std::make_unique<NetworkDispatch>(dispatch, settings.tasks, settings.workers);
+    network_ = network.get();
+    dispatch_ = std::move(network);
+  } else if (is_isolated(settings.model)) {
     dispatch_ = std::make_unique<IsolatedDispatch>(dispatch);
   } else {
     dispatch_ = std::make_unique<SharedDispatch>(dispatch);
@@ -104,8 +110,9 @@ Coordinator::~Coordinator() = default;
 
 RunOutcome Coordinator::run() {
   started_at_ = base::Clock::now();
+  data_name_ = "data-" + run_name();
   own_usage_before_ = own_usage();
-  if (is_isolated(settings_.model)) {
+  if (is_isolated(settings_.model) && (network_ == nullptr || settings_.route_coordinator)) {
     if (const auto opened = open_data_plane(); !opened) {
       reason_ = opened.error().text;
       return outcome();
@@ -116,6 +123,7 @@ RunOutcome Coordinator::run() {
   while (!supervisor_.all_exited()) {
     wait_for_events();
     if (data_) data_->take();
+    if (relay_) relay_->take();
     take_messages();  // before exits: what a dead worker still said counts
     end_cut_links();
     end_cut_off();
@@ -153,7 +161,7 @@ void Coordinator::wait_for_events() {
     // One that is over it waits to become ready, which is an event of its own.
     if (time + kCutOffGrace > now) consider(time + kCutOffGrace);
   }
-  if (data_ && data_->pending()) consider(now);
+  if ((data_ && data_->pending()) || (relay_ && relay_->pending())) consider(now);
   base::Duration timeout(-1);
   if (until) timeout = std::max(*until - now, base::Duration(0));
   if (environment_.router.wait(events_.get(), timeout).descriptor) note_crash_marks();
@@ -287,7 +295,14 @@ void Coordinator::condemn_hung(WorkerKey key, std::uint64_t job, const std::stri
   record.hung_job = job;
   record.marked_at = now;
   if (stall_watch_) stall_watch_->forget(key);
-  supervisor_.condemn_crash(key, "hung", fmt::format("{} {}", wire::job_name(job), why));
+  supervisor_.condemn_crash(key, "hung", fmt::format("{} {}", name_of(job), why));
+}
+
+// As people know it.
+std::string Coordinator::name_of(std::uint64_t job) const {
+  if (job < settings_.tasks.size())
+    return fmt::format("task '{}'", wire::printable(settings_.tasks[job], 100));
+  return wire::job_name(job);
 }
 
 void Coordinator::begin_when_ready() {
@@ -304,7 +319,12 @@ void Coordinator::hand_out_due_jobs() {
 }
 
 void Coordinator::end_when_finished() {
-  if (ending_ || !dispatch_->finished()) return;
+  if (ending_) return;
+  // A network needs them all.
+  if (network_ != nullptr && !supervisor_.given_up().empty()) {
+    dispatch_->give_up(supervisor_.given_up().front().reason);
+  }
+  if (!dispatch_->finished()) return;
   const base::TimePoint now = base::Clock::now();
   if (dispatch_->answer()) {
     // Every worker still has its memory: the moment to weigh them. After the wall clock's end.
@@ -323,6 +343,8 @@ void Coordinator::end_when_finished() {
 // Until nothing is left to do: a send or a launch that fails is itself an event with consequences.
 void Coordinator::perform_actions() {
   for (;;) {
+    for (const WorkerKey& key : dispatch_->take_replaced())
+      supervisor_.replace(key, base::Clock::now());
     const std::vector<Outgoing> messages = dispatch_->take_outgoing();
     const std::vector<SupervisorAction> actions = supervisor_.take_actions();
     if (messages.empty() && actions.empty()) {

@@ -21,11 +21,12 @@
 #include <vector>
 
 #include "data_plane.hpp"
-#include "dispatch/dispatch.hpp"
+#include "dispatch/network_dispatch.hpp"
 #include "evidence/crash_traces.hpp"
 #include "host/host.hpp"
 #include "host/memory_cgroup.hpp"
 #include "interrupts.hpp"
+#include "relay.hpp"
 #include "report/histogram.hpp"
 #include "supervise/stall_watch.hpp"
 #include "supervise/supervisor.hpp"
@@ -53,6 +54,8 @@ struct RunSettings {
   std::string worker_executable;
   bool fork_workers = true;  // see LaunchSpec::fork
   std::string program;
+  std::vector<std::string> tasks;  // of a network, by place; none: a jobs program
+  bool route_coordinator = false;  // a network's channels between workers go through us
   std::string program_digest;
   std::map<std::string, std::string> settings;
   std::set<std::string> outputs;     // settings that name a file which the program writes
@@ -147,6 +150,7 @@ class Coordinator final : private DataPlane::Events {
   void end_cut_links();
   void end_cut_off();
   Result<void> open_data_plane();
+  Result<void> wake_for(int fd);
   void take_message(const transport::Message& message);
   void take_hello(WorkerKey key, const v1::Hello& hello);
   void welcome(WorkerKey key);
@@ -168,6 +172,7 @@ class Coordinator final : private DataPlane::Events {
   void send(WorkerKey key, const v1::ToWorker& message);
   void stop(const std::string& reason);
   RunOutcome outcome();
+  std::string name_of(std::uint64_t job) const;
   std::string identity(WorkerKey key) const;
   std::string run_name() const;
   // Of this incarnation alone: it may die over a file half written.
@@ -177,8 +182,10 @@ class Coordinator final : private DataPlane::Events {
   RunSettings settings_;
   Supervisor supervisor_;
   std::unique_ptr<Dispatch> dispatch_;
-  std::unique_ptr<DataPlane> data_;  // of the isolated models
-  std::string data_name_;            // of its socket
+  NetworkDispatch* network_ = nullptr;  // the dispatch, where it is that of a network
+  std::unique_ptr<DataPlane> data_;     // of the isolated models
+  std::unique_ptr<Relay> relay_;        // of a network's channels, where they go through us
+  std::string data_name_;               // of the socket of either
   std::string data_token_;
   std::map<WorkerKey, base::TimePoint> cut_off_;  // whose data connection is gone; are they, too?
   bool told_of_control_only_ = false;             // of a worker that does not speak it

@@ -87,9 +87,8 @@ void DataPlane::accept() {
     }
     if (*connection == nullptr) return;
     if (peers_.size() >= kMostPeers) continue;
-    Peer& peer = peers_[next_id_];
-    peer.id = next_id_++;
-    peer.connection = std::move(*connection);
+    const std::uint64_t id = next_id_++;
+    peers_.emplace(id, Peer{.watch = {epoll_.get(), id}, .connection = std::move(*connection)});
   }
 }
 
@@ -123,10 +122,7 @@ void DataPlane::read(Peer& peer, std::size_t most) {
         hand_over(peer, results);
         const auto signal = transport::prepare_to_wait(*peer.connection, Side::kReceiver);
         if (!signal) break;
-        const int before = std::exchange(peer.receive_fd, signal->fd);
-        if (before == signal->fd) return;
-        set_interest(peer, before);
-        return set_interest(peer, signal->fd);
+        return peer.watch.for_message(*signal);
       }
       case Outcome::kClosed:
         hand_over(peer, results);
@@ -149,7 +145,7 @@ void DataPlane::deliver(Peer& peer, std::string_view bytes, Results& results) {
     peer.ended = !peer.joined;
     if (peer.joined) {
       peer.key = {join->identity.worker, join->identity.incarnation};
-      by_key_[peer.key] = peer.id;
+      by_key_[peer.key] = peer.watch.id();
     }
     return;
   }
@@ -221,19 +217,13 @@ void DataPlane::push(Peer& peer) {
 
 void DataPlane::flush() {
   for (auto& [id, peer] : peers_) {
-    if (peer.dirty && peer.room_fd < 0) pump(peer);
+    if (peer.dirty && !peer.watch.waits_for_room()) pump(peer);
     pending_ = pending_ || peer.ready;
   }
 }
 
 // Until all has left, or there is no room.
 void DataPlane::pump(Peer& peer) {
-  const auto wait_for_room = [&](int fd, std::uint32_t events) {
-    const int before = std::exchange(peer.room_fd, fd);
-    peer.room_events = events;
-    set_interest(peer, before);
-    set_interest(peer, fd);
-  };
   for (std::size_t i = 0; i < kMostAtOnce; ++i) {
     Outcome outcome = Outcome::kDone;
     while (!peer.backlog.empty() && outcome == Outcome::kDone) {
@@ -244,30 +234,12 @@ void DataPlane::pump(Peer& peer) {
     if (outcome != Outcome::kWait) {  // a loss is noticed by who receives
       peer.backlog.clear();
       peer.dirty = false;
-      return wait_for_room(-1, 0);
+      return peer.watch.for_no_room();
     }
     if (const auto signal = transport::prepare_to_wait(*peer.connection, Side::kSender))
-      return wait_for_room(signal->fd, signal->writable ? EPOLLOUT : EPOLLIN);
+      return peer.watch.for_room(*signal);
   }
   peer.ready = true;
-}
-
-void DataPlane::set_interest(Peer& peer, int fd) const {
-  if (fd < 0) return;
-  epoll_event event{};
-  event.data.u64 = peer.id;
-  if (fd == peer.receive_fd) event.events |= EPOLLIN;
-  if (fd == peer.room_fd) event.events |= peer.room_events;
-  const auto known = peer.interest.find(fd);
-  const bool added = known == peer.interest.end();
-  if (event.events == (added ? 0 : known->second)) return;
-  const int operation = added ? EPOLL_CTL_ADD : event.events == 0 ? EPOLL_CTL_DEL : EPOLL_CTL_MOD;
-  BULKHEAD_CHECK(epoll_ctl(epoll_.get(), operation, fd, &event) == 0, "epoll_ctl: errno {}", errno);
-  if (event.events == 0) {
-    peer.interest.erase(known);
-  } else {
-    peer.interest[fd] = event.events;
-  }
 }
 
 }  // namespace bulkhead::coordinator

@@ -16,6 +16,7 @@
 #include <string_view>
 
 #include "host/host.hpp"
+#include "watch.hpp"
 
 namespace bulkhead::coordinator {
 
@@ -61,18 +62,14 @@ class DataPlane {
 
  private:
   struct Peer {
-    std::uint64_t id = 0;
+    Watch watch;
     std::unique_ptr<transport::Connection> connection;
-    WorkerKey key;  // once it has joined
+    WorkerKey key{};  // once it has joined
     bool joined = false;
     bool ready = true;   // to be looked at
     bool dirty = false;  // something has not left
     bool ended = false;
-    int receive_fd = -1;  // what to wait for, while it waits for a message
-    int room_fd = -1;     // likewise for room; it may be the same one
-    std::uint32_t room_events = 0;
-    std::map<int, std::uint32_t> interest;  // in epoll_
-    std::deque<std::string> backlog;
+    std::deque<std::string> backlog{};
   };
 
   // Of messages of one peer that came one after the other.
@@ -92,7 +89,6 @@ class DataPlane {
   void push_whole(Peer& peer, const v1::ToWorker& message);
   void push(Peer& peer);
   void pump(Peer& peer);
-  void set_interest(Peer& peer, int fd) const;
   void forget_ended();
 
   const std::unique_ptr<transport::Listener> listener_;

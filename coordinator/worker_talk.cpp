@@ -117,16 +117,26 @@ void Coordinator::take_run_message(WorkerKey key, v1::ToCoordinator&& message) {
 }
 
 Result<void> Coordinator::open_data_plane() {
-  data_name_ = "data-" + run_name();
-  data_token_ = random_bytes(32);
+  if (network_ != nullptr) {
+    auto relay =
+        Relay::open(settings_.transport, environment_.run_directory, data_name_, data_token_);
+    if (!relay) return fail(relay.error());
+    relay_ = std::move(*relay);
+    return wake_for(relay_->fd());
+  }
   auto plane = DataPlane::open(settings_.transport, environment_.run_directory, data_name_,
                                data_token_, *this);
   if (!plane) return fail(plane.error());
   data_ = std::move(*plane);
+  return wake_for(data_->fd());
+}
+
+// When it is readable.
+Result<void> Coordinator::wake_for(int fd) {
   epoll_event event{};
   event.events = EPOLLIN;
   event.data.u64 = kNotALifeline;
-  if (epoll_ctl(events_.get(), EPOLL_CTL_ADD, data_->fd(), &event) != 0)
+  if (epoll_ctl(events_.get(), EPOLL_CTL_ADD, fd, &event) != 0)
     return fail(Code::kResourceExhausted, "epoll_ctl: {}", std::strerror(errno));
   return {};
 }
@@ -300,10 +310,11 @@ void Coordinator::launch(WorkerKey key) {
   boot.set_iterations_per_second(settings_.iterations_per_second);
   boot.set_rate_per_second(settings_.rate_per_second);
   boot.set_transfer(settings_.transfer);
-  if (data_) {
+  if (is_isolated(settings_.model)) {
     boot.set_transport(std::string(transport::name_of(settings_.transport)));
     boot.set_data_name(data_name_);
     boot.set_data_token(data_token_);
+    boot.set_route_coordinator(settings_.route_coordinator);
   }
   dispatch_->fill_boot(boot);
   if (const auto written = wire::write_boot(record.lifeline.get(), boot); !written) {

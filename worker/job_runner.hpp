@@ -5,7 +5,6 @@
 #include <bulkhead/v1/control.pb.h>
 
 #include <atomic>
-#include <bulkhead/base/mutex.hpp>
 #include <bulkhead/program/jobs.hpp>
 #include <bulkhead/sched/scheduler.hpp>
 #include <bulkhead/wire/crash_page.hpp>
@@ -14,6 +13,7 @@
 #include <optional>
 #include <string>
 
+#include "fault_striker.hpp"
 #include "job_clock.hpp"
 
 namespace bulkhead::worker {
@@ -46,7 +46,7 @@ class JobRunner {
   // Call in the goroutine of the job. `fault` fires before the work begins.
   Attempt run(const program::Value& input, const v1::PlannedFault* fault);
   // The next attempt to begin here, whichever job it is of, suffers this fault.
-  void arm(const v1::PlannedFault& fault);
+  void arm(const v1::PlannedFault& fault) { striker_.arm(fault); }
 
   std::uint64_t started() const { return started_.load(std::memory_order_relaxed); }
   std::uint64_t finished() const { return finished_.load(std::memory_order_relaxed); }
@@ -54,24 +54,16 @@ class JobRunner {
   double recent_service_seconds() const { return recent_.load(std::memory_order_relaxed); }
 
  private:
-  // What is planned for this attempt (or nullptr), then what was armed for whichever comes next.
-  void suffer(const v1::PlannedFault* fault);
-  void fire(const v1::PlannedFault& fault);
-  void note_fired(const v1::PlannedFault& fault);
-  void exhaust_memory() const;
   wire::CrashSlot& own_slot();
 
   const program::ErasedJobs& program_;
   wire::CrashPage* page_;
-  const std::uint64_t memory_limit_;  // what the fault `oom` goes beyond; 0: none
+  FaultStriker striker_;
   std::optional<JobClock> clock_;
   // Counters that other threads read as hints: relaxed.
   std::atomic<std::uint64_t> started_{0};
   std::atomic<std::uint64_t> finished_{0};
   std::atomic<double> recent_{0};
-  std::atomic<bool> armed_{false};  // relaxed hint; armed_fault_ decides under its lock
-  base::Mutex mutex_;
-  std::optional<v1::PlannedFault> armed_fault_ BULKHEAD_GUARDED_BY(mutex_);
 };
 
 }  // namespace bulkhead::worker

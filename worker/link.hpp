@@ -29,6 +29,10 @@ class LinkHandler {
   virtual void on_message(v1::ToWorker&& message) = 0;
   // While draining: whether all that was started has ended.
   virtual bool quiescent() = 0;
+  // Once it is: whether nothing was cut short.
+  virtual bool all_ended() const { return true; }
+  // Any thread: whether goroutines that only one another could wake are stuck for ever.
+  virtual bool can_deadlock() const { return true; }
 };
 
 // What is said when somebody sends SIGQUIT, and of what is left at the end; called on the link

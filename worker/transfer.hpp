@@ -4,11 +4,12 @@
 #pragma once
 
 #include <bulkhead/program/jobs.hpp>
+#include <bulkhead/program/net_channel.hpp>
 #include <string_view>
 
 namespace bulkhead::worker {
 
-enum class Transfer : std::uint8_t { kMove, kCopy, kEncode };
+using program::Transfer;
 
 // "copy", "encode"; anything else is kMove.
 Transfer transfer_of(std::string_view name);

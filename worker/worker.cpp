@@ -22,6 +22,7 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string_view>
@@ -36,6 +37,7 @@
 #include "job_runner.hpp"
 #include "job_threads.hpp"
 #include "link.hpp"
+#include "network_run.hpp"
 #include "shared_run.hpp"
 #include "transfer.hpp"
 
@@ -43,6 +45,9 @@ namespace bulkhead::worker {
 namespace {
 
 constexpr double kBootSeconds = 10;
+
+// What a goroutine's tag means.
+using NameOf = std::function<std::string(std::uint64_t)>;
 
 v1::ParameterType to_wire(program::ParameterType type) {
   switch (type) {
@@ -87,12 +92,33 @@ void describe(const program::Description& from, v1::ProgramDescription* to) {
   }
 }
 
+// With the defaults of its settings, and an input that nothing opens.
+void describe_tasks(const program::NetworkRegistration& network, v1::ProgramDescription* to) {
+  to->set_unit(network.description.unit);
+  try {
+    program::Net net;
+    std::vector<std::string> inputs;
+    if (network.description.takes_input) inputs.emplace_back(".");
+    const auto made = network.make(program::Settings(network.description, {}, inputs));
+    made->build(net);
+    for (const auto& task : net.tasks()) to->add_tasks(task.name);
+    to->set_circle(net.circle());
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "bulkhead-worker: the tasks of '%s': %s\n",
+                 network.description.name.c_str(), error.what());
+  }
+}
+
 int describe() {
   v1::WorkerDescription description;
   description.set_protocol(wire::kProtocol);
   description.set_build_id(std::string(wire::build_id()));
   for (const auto& one : program::registry()) describe(one.description, description.add_programs());
-  for (const auto& one : program::networks()) describe(one.description, description.add_networks());
+  for (const auto& one : program::networks()) {
+    v1::ProgramDescription* const network = description.add_networks();
+    describe(one.description, network);
+    if (one.has_tasks) describe_tasks(one, network);
+  }
   return print_json(description);
 }
 
@@ -119,14 +145,20 @@ class BrokenRun final : public LinkHandler {
   bool quiescent() override { return true; }
 };
 
-std::unique_ptr<program::ErasedJobs> make_program(const program::Registration& registration,
-                                                  const v1::Boot& boot, std::string& error) {
+program::Settings settings_of(const v1::Boot& boot, const program::Description& description) {
   std::map<std::string, std::string> values;
   for (const auto& setting : boot.settings()) values[setting.name()] = setting.value();
+  return {description,
+          values,
+          {boot.inputs().begin(), boot.inputs().end()},
+          boot.iterations_per_second()};
+}
+
+// What `make` makes; or nullptr, and why not.
+template <class Make>
+auto make_program(Make make, std::string& error) -> decltype(make()) {
   try {
-    return registration.make(program::Settings(registration.description, values,
-                                               {boot.inputs().begin(), boot.inputs().end()},
-                                               boot.iterations_per_second()));
+    return make();
   } catch (const std::exception& caught) {
     error = caught.what();
   } catch (...) {
@@ -135,9 +167,24 @@ std::unique_ptr<program::ErasedJobs> make_program(const program::Registration& r
   return nullptr;
 }
 
+std::unique_ptr<NetworkProgram> make_network(const program::NetworkRegistration& registration,
+                                             const v1::Boot& boot) {
+  auto made = std::make_unique<NetworkProgram>();
+  made->network = registration.make(settings_of(boot, registration.description));
+  made->network->build(made->net);
+  return made;
+}
+
 // Jobs that only one another could wake: told on stderr, blamed on the first of them. Goroutines of
-// ours that wait for the coordinator are in an ExternalWait.
-void end_by_deadlock(wire::CrashPage& page, const std::vector<sched::TaskInfo>& tasks) {
+// ours that wait for the coordinator are in an ExternalWait; and while a job or task itself waits
+// for another process, the others may be waiting for it.
+void end_by_deadlock(wire::CrashPage& page, const std::vector<sched::TaskInfo>& tasks,
+                     const NameOf& name_of) {
+  if (std::any_of(tasks.begin(), tasks.end(), [](const sched::TaskInfo& task) {
+        return task.outside && wire::is_real_job(task.tag);
+      })) {
+    return;
+  }
   const auto stuck = [&](auto&& wanted) {
     return std::find_if(tasks.begin(), tasks.end(), [&](const sched::TaskInfo& task) {
       return !task.outside && wanted(task.tag);
@@ -146,7 +193,7 @@ void end_by_deadlock(wire::CrashPage& page, const std::vector<sched::TaskInfo>& 
   auto blamed = stuck(wire::is_real_job);
   if (blamed == tasks.end()) blamed = stuck([](sched::Tag tag) { return tag != sched::kNoTag; });
   if (blamed == tasks.end()) return;
-  std::fputs(sched::describe_deadlock(tasks, wire::job_name).c_str(), stderr);
+  std::fputs(sched::describe_deadlock(tasks, name_of).c_str(), stderr);
   page.exit_job.store(blamed->tag, std::memory_order_relaxed);  // read after our death
   _exit(wire::kDeadlockExit);
 }
@@ -160,26 +207,33 @@ std::vector<sched::TaskInfo> left_behind(std::vector<sched::TaskInfo> tasks) {
   return tasks;
 }
 
-// `more`: what this Run wants besides.
-template <class Run, class... More>
-[[noreturn]] void serve_program(const v1::Boot& boot, const program::ErasedJobs& program,
-                                wire::CrashPage* page, Link& link, More&... more) {
+// `more`: what this Run wants besides. `name_of` says what a tag means.
+template <class Run, class Program, class... More>
+[[noreturn]] void serve_program(const v1::Boot& boot, Program& program, wire::CrashPage* page,
+                                Link& link, const NameOf& name_of, More&&... more) {
   SlotObserver observer(page);
   sched::Options options;
   options.processors = boot.processors();
   options.observer = &observer;
-  options.on_deadlock = [page](const auto& tasks) { end_by_deadlock(*page, tasks); };
-  options.on_hog = [](const sched::Hog& hog) {
-    std::fputs(sched::describe(hog, wire::job_name).c_str(), stderr);
+  const Run* running = nullptr;
+  options.on_deadlock = [&, page](const auto& tasks) {
+    if (running->can_deadlock()) end_by_deadlock(*page, tasks, name_of);
+  };
+  options.on_hog = [&](const sched::Hog& hog) {
+    std::fputs(sched::describe(hog, name_of).c_str(), stderr);
   };
   options.on_circle = [](const std::string& circles) { std::fputs(circles.c_str(), stderr); };
   sched::Scheduler scheduler(options);
-  Run run(boot, program, page, link, more...);
+  Run run(boot, program, page, link, std::forward<More>(more)...);
+  running = &run;
   std::thread([&] {
     sched::Enter enter(scheduler);
     link.run(
-        run, [&] { return sched::describe(scheduler.tasks(), wire::job_name); },
-        [&] { return sched::describe_leaks(left_behind(scheduler.tasks()), wire::job_name); });
+        run, [&] { return sched::describe(scheduler.tasks(), name_of); },
+        [&]() -> std::string {
+          if (!run.all_ended()) return "";  // ended early
+          return sched::describe_leaks(left_behind(scheduler.tasks()), name_of);
+        });
     // ends the process, never returns
   }).detach();
   scheduler.run([&] { run.main(); });
@@ -200,26 +254,69 @@ void use_cores(unsigned count) {
 }
 
 // What a thread waits for is known to the kernel alone.
-std::string threads_that_run(const wire::CrashPage& page) {
+std::string threads_that_run(const wire::CrashPage& page, const NameOf& name_of) {
   std::string text;
   for (const wire::CrashSlot& slot : page.slot) {
     const std::uint64_t job = slot.job.load(std::memory_order_relaxed);
-    if (job != wire::kNoJob) text += "  a thread runs " + wire::job_name(job) + '\n';
+    if (job != wire::kNoJob) text += "  a thread runs " + name_of(job) + '\n';
   }
   return text.empty() ? "  no thread runs a job\n" : text;
 }
 
-[[noreturn]] void serve_threads(const v1::Boot& boot, const program::ErasedJobs& program,
-                                wire::CrashPage* page, Link& link) {
+template <class Run, class Program, class... More>
+[[noreturn]] void serve_threads(const v1::Boot& boot, Program& program, wire::CrashPage* page,
+                                Link& link, const NameOf& name_of, More&&... more) {
   use_cores(boot.processors());
   JobThreads threads(page, boot.threads());
-  SharedRun run(boot, program, page, link);
+  Run run(boot, program, page, link, std::forward<More>(more)...);
   std::thread([&] {
-    link.run(run, [page] { return threads_that_run(*page); });  // ends the process, never returns
+    link.run(run, [&, page] {
+      return threads_that_run(*page, name_of);
+    });  // ends the process, never returns
   }).detach();
   threads.run([&] { run.main(); });
   BULKHEAD_CHECK(false, "the main task of a worker ended");
   std::abort();
+}
+
+[[noreturn]] void serve_broken(Link& link, const std::string& error) {
+  link.send_pseudo_failed(false, error);
+  BrokenRun run;
+  link.run(run, [] { return std::string("  its program could not be made\n"); });
+}
+
+[[noreturn]] void serve_jobs(const v1::Boot& boot, const program::Registration& registration,
+                             wire::CrashPage* page, Link& link) {
+  std::string error;
+  const auto program = make_program(
+      [&] { return registration.make(settings_of(boot, registration.description)); }, error);
+  if (!program) serve_broken(link, error);
+  if (is_isolated(boot.model())) {
+    auto data = DataLink::join(boot);
+    if (!data) link.leave(kExitHandshake, data.error().text);
+    link.set_data_plane();
+    serve_program<IsolatedRun>(boot, *program, page, link, wire::job_name, **data);
+  }
+  const Transfer transfer = transfer_of(boot.transfer());
+  const auto crossing = transfer == Transfer::kMove ? nullptr : transferring(*program, transfer);
+  const program::ErasedJobs& jobs = crossing ? *crossing : *program;
+  if (boot.model() == v1::MODEL_THREADS)
+    serve_threads<SharedRun>(boot, jobs, page, link, wire::job_name);
+  serve_program<SharedRun>(boot, jobs, page, link, wire::job_name);
+}
+
+[[noreturn]] void serve_network(const v1::Boot& boot,
+                                const program::NetworkRegistration& registration,
+                                wire::CrashPage* page, Link& link) {
+  std::string error;
+  const auto program = make_program([&] { return make_network(registration, boot); }, error);
+  if (!program) serve_broken(link, error);
+  auto listener = NetworkRun::listen(boot);
+  if (!listener) link.leave(kExitHandshake, listener.error().text);
+  const NameOf name_of = [&](std::uint64_t tag) { return program->name_of(tag); };
+  if (boot.model() == v1::MODEL_THREADS)
+    serve_threads<NetworkRun>(boot, *program, page, link, name_of, std::move(*listener));
+  serve_program<NetworkRun>(boot, *program, page, link, name_of, std::move(*listener));
 }
 
 int serve() {
@@ -250,33 +347,20 @@ int serve() {
   install_crash_handler(page);
   prepare_thread_for_crashes();
 
-  const program::Registration* registration = program::find_program(boot->program());
-  if (registration == nullptr || boot->processors() == 0 || boot->processors() > wire::kMaxSlots ||
+  const program::Registration* const jobs = program::find_program(boot->program());
+  const program::NetworkRegistration* const network = program::find_network(boot->program());
+  const bool known = jobs != nullptr || (network != nullptr && network->has_tasks);
+  if (!known || boot->processors() == 0 || boot->processors() > wire::kMaxSlots ||
       boot->in_flight() == 0) {
     std::fprintf(stderr, "bulkhead-worker: can't run program '%s' with %u processors\n",
                  boot->program().c_str(), boot->processors());
     return kExitHandshake;
   }
-  Link link(*boot, program::digest(registration->description, wire::build_id()),
-            std::move(lifeline));
-  std::string error;
-  const auto program = make_program(*registration, *boot, error);
-  if (!program) {
-    link.send_pseudo_failed(false, error);
-    BrokenRun run;
-    link.run(run, [] { return std::string("  its program could not be made\n"); });
-  }
-  if (is_isolated(boot->model())) {
-    auto data = DataLink::join(*boot);
-    if (!data) link.leave(kExitHandshake, data.error().text);
-    link.set_data_plane();
-    serve_program<IsolatedRun>(*boot, *program, page, link, **data);
-  }
-  const Transfer transfer = transfer_of(boot->transfer());
-  const auto crossing = transfer == Transfer::kMove ? nullptr : transferring(*program, transfer);
-  const program::ErasedJobs& jobs = crossing ? *crossing : *program;
-  if (threads) serve_threads(*boot, jobs, page, link);
-  serve_program<SharedRun>(*boot, jobs, page, link);
+  const program::Description& description =
+      jobs != nullptr ? jobs->description : network->description;
+  Link link(*boot, program::digest(description, wire::build_id()), std::move(lifeline));
+  if (jobs == nullptr) serve_network(*boot, *network, page, link);
+  serve_jobs(*boot, *jobs, page, link);
 }
 
 }  // namespace

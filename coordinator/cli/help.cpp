@@ -48,9 +48,9 @@ constexpr const char* kShared =
     R"(  --workers W          processes of the isolated models (usable cores)
   --transport T        what their jobs cross on: zmq-ipc, unix, shm, or auto: the fastest (zmq-ipc)
   --transfer T         of values in shared memory, as a control: move, copy or encode (move)
+  --route R            of a network's channels between workers: direct or coordinator (direct)
   --processors P       threads of the whole run, shared out among its workers (usable cores)
-  --in-flight K        jobs at once in the whole run (256)
-  --threads N          model threads: a pool of N threads (one thread a job)
+  --in-flight K  --threads N   jobs at once in the whole run (256); model threads: a pool (none)
 Program
   --set NAME=VALUE     a setting, repeatable; `bulkhead list` shows them
   --input PATH...      files and folders to read, repeatable
@@ -58,8 +58,8 @@ Program
   --launch fork|exec   fork workers from a process that has loaded it, or load it each time (fork)
   --seed N             of every random choice (1)
 Break
-  --fault KIND@WHERE   repeatable; kinds: `bulkhead list`; where: job=N[,times=K],
-                       worker=N[,after=T], or rate=SHARE of all jobs
+  --fault KIND@WHERE   repeatable; kinds: `bulkhead list`; where: job=N[,times=K], rate=SHARE of all
+                       jobs, worker=N[,after=T]; in a network task=NAME[,operation=N][,times=K]
   --max-attempts N     a job that took down its worker so often is quarantined (3)
   --restarts N/PERIOD  10/1s: give up the worker that dies after 10 in a second (unlimited)
   --stall T  --job-timeout T   kill a worker whose job passes no scheduling point, or runs, so long
@@ -216,6 +216,7 @@ std::vector<Flag> flags_of(Command command) {
                           {command, "workers"},
                           {command, "transport"},
                           {command, "transfer"},
+                          {command, "route"},
                           {command, "processors"},
                           {command, "in-flight"},
                           {command, "threads"},

@@ -55,7 +55,7 @@ class Judge {
   Done settings(const std::string& flag, std::vector<std::pair<std::string, std::string>>& out);
   Done program_input();  // --set and --input
   Done worker_path();    // --worker
-  Done transports();     // --transport and --transports, --transfer and --transfers
+  Done transports();     // --transport and --transports, --transfer and --transfers, --route
   Done json();           // --json
 
   const Words& words_;
@@ -63,6 +63,7 @@ class Judge {
 
  private:
   Done transfers();
+  Done route();
 };
 
 // What --transport takes.

@@ -43,6 +43,7 @@ struct Options {
   // Of the isolated models; run: one; compare: in order, no duplicates.
   std::vector<transport::Kind> transports;
   std::vector<std::string> transfers;  // likewise of the shared-memory models: move, copy, encode
+  bool route_coordinator = false;      // a network's channels between workers
   std::uint32_t in_flight = 256;       // of the whole run
   double rate_per_second = 0;          // of an open loop; 0: a closed one
   std::uint32_t threads = 0;           // model threads: a pool of so many; 0: a thread a job
@@ -103,8 +104,11 @@ tl::expected<Options, Stop> parse_command_line(int argc, const char* const* argv
 // needless --input.
 tl::expected<std::map<std::string, std::string>, Stop> resolve_settings(
     const Options& options, const v1::WorkerDescription& description);
+// A jobs program, or a network with tasks.
 const v1::ProgramDescription* find_program(const v1::WorkerDescription& description,
                                            const std::string& name);
+// Sees to it that what is asked for suits the kind of program, and finds the tasks of the faults.
+tl::expected<void, Stop> resolve_tasks(Options& options, const v1::ProgramDescription& program);
 
 // For --check, and for `bulkhead list`.
 std::string render_plan(const Options& options, const std::map<std::string, std::string>& settings);

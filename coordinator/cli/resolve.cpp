@@ -32,17 +32,27 @@ const v1::ProgramDescription* find(const Programs& programs, const std::string& 
   return found == programs.end() ? nullptr : &*found;
 }
 
+// What `run` and `compare` take.
+Programs runnable(const v1::WorkerDescription& description) {
+  Programs programs = description.programs();
+  for (const auto& network : description.networks()) {
+    if (network.tasks_size() > 0) *programs.Add() = network;
+  }
+  return programs;
+}
+
 // Also one that another command would run.
 tl::unexpected<Stop> unknown_program(const Options& options,
                                      const v1::WorkerDescription& description) {
   const std::string& name = options.scenario;
   if (options.command != Command::kExplore) {
     if (find(description.networks(), name) != nullptr) {
-      return stop(kExitUsage, "{} is a network, which `bulkhead explore` runs; programs: {}",
-                  in_quotes(name), wire::printable(join(names_of(description.programs()))));
+      return stop(kExitUsage,
+                  "{} is a network without tasks, which `bulkhead explore` runs; programs: {}",
+                  in_quotes(name), wire::printable(join(names_of(runnable(description)))));
     }
     return stop(kExitUsage, "unknown program {}{}", in_quotes(name),
-                suggestion(name, "programs", names_of(description.programs())));
+                suggestion(name, "programs", names_of(runnable(description))));
   }
   if (find(description.programs(), name) != nullptr) {
     return stop(kExitUsage, "{} is a jobs program, which `bulkhead run` runs; networks: {}",
@@ -136,6 +146,11 @@ std::string render_programs(const Programs& programs) {
   for (const auto& program : programs) {
     text += fmt::format("  {:<{}} {}\n", wire::printable(program.name(), 200), width,
                         wire::printable(program.summary(), 500));
+    if (program.tasks_size() > 0) {
+      text += fmt::format(
+          "      tasks {}\n",
+          wire::printable(join({program.tasks().begin(), program.tasks().end()}, ", "), 500));
+    }
     if (program.takes_input()) text += "      --input PATH...     needed\n";
     for (const auto& parameter : program.parameters()) {
       std::string kind = describe(parameter.type());
@@ -174,14 +189,47 @@ const std::vector<v1::Model>& available_models() {
 
 const v1::ProgramDescription* find_program(const v1::WorkerDescription& description,
                                            const std::string& name) {
-  return find(description.programs(), name);
+  const v1::ProgramDescription* const jobs = find(description.programs(), name);
+  if (jobs != nullptr) return jobs;
+  const v1::ProgramDescription* const network = find(description.networks(), name);
+  return network != nullptr && network->tasks_size() > 0 ? network : nullptr;
+}
+
+tl::expected<void, Stop> resolve_tasks(Options& options, const v1::ProgramDescription& program) {
+  const std::string name = wire::printable(program.name(), 200);
+  const std::vector<std::string> tasks(program.tasks().begin(), program.tasks().end());
+  if (!tasks.empty() && options.rate_per_second > 0)
+    return stop(kExitUsage, "--rate: {} is a network, which has no jobs; leave it out", name);
+  if (tasks.empty() && options.route_coordinator)
+    return stop(kExitUsage, "--route: {} has no channels; leave it out", name);
+  for (FaultSpec& fault : options.faults) {
+    const std::string kind = to_string(fault.kind);
+    if (tasks.empty()) {
+      if (fault.task.empty()) continue;
+      return stop(kExitUsage, "--fault: {}: {} has jobs, not tasks; write {}@job=20",
+                  in_quotes(fault.text), name, kind);
+    }
+    if (fault.job || fault.rate > 0) {
+      return stop(kExitUsage, "--fault: {}: {} has tasks, not jobs; write {}@task={}",
+                  in_quotes(fault.text), name, kind, wire::printable(tasks.front(), 200));
+    }
+    if (fault.task.empty()) continue;
+    const auto found = std::find(tasks.begin(), tasks.end(), fault.task);
+    if (found == tasks.end()) {
+      return stop(kExitUsage, "--fault: {}: {} has no task {}{}", in_quotes(fault.text), name,
+                  in_quotes(fault.task), suggestion(fault.task, "tasks", tasks));
+    }
+    fault.job = static_cast<std::uint64_t>(found - tasks.begin());
+  }
+  return {};
 }
 
 tl::expected<std::map<std::string, std::string>, Stop> resolve_settings(
     const Options& options, const v1::WorkerDescription& description) {
   const bool explored = options.command == Command::kExplore;
-  const Programs& programs = explored ? description.networks() : description.programs();
-  const v1::ProgramDescription* const program = find(programs, options.scenario);
+  const v1::ProgramDescription* const program = explored
+                                                    ? find(description.networks(), options.scenario)
+                                                    : find_program(description, options.scenario);
   if (program == nullptr) return unknown_program(options, description);
   const std::string program_name = wire::printable(program->name(), 200);
   std::map<std::string, std::string> settings;
@@ -247,7 +295,8 @@ std::string render_plan(const Options& options,
 std::string render_list(const v1::WorkerDescription& description) {
   std::string text = "programs\n" + render_programs(description.programs());
   if (!description.networks().empty()) {
-    text += "networks, for `bulkhead explore`\n" + render_programs(description.networks());
+    text += "networks, for `bulkhead explore`; those with tasks run like programs, too\n" +
+            render_programs(description.networks());
   }
   text += "models\n";
   for (const v1::Model model : available_models()) {

@@ -1,5 +1,6 @@
 // What jobs and results cross on in the isolated models (--transport, --transports), and how they
-// go from hand to hand in the others (--transfer, --transfers).
+// go from hand to hand in the others (--transfer, --transfers); which way a network's channels take
+// between workers (--route).
 #include <algorithm>
 
 #include "cli/judge.hpp"
@@ -92,6 +93,19 @@ Done Judge::transfers() {
     chosen.push_back(name);
   }
   plan(flag, text, from);
+  return route();
+}
+
+Done Judge::route() {
+  static const std::vector<std::string> kRoutes{"direct", "coordinator"};
+  const auto from = given("route");
+  const std::string text = from ? from->text : kRoutes.front();
+  if (std::find(kRoutes.begin(), kRoutes.end(), text) == kRoutes.end()) {
+    return stop(kExitUsage, "--route: unknown route {}{}", in_quotes(text),
+                suggestion(text, "routes", kRoutes));
+  }
+  options_.route_coordinator = text != kRoutes.front();
+  plan("route", text, from);
   return {};
 }
 

@@ -52,6 +52,8 @@ struct Loss {
   std::uint64_t results_lost = 0;       // finished, not arrived
   std::optional<std::uint64_t> job;     // blamed beyond doubt
   std::vector<std::uint64_t> suspects;  // blamed because they were in a slot
+  // Of work that is to be done again, where that is known; else it is estimated from the counts.
+  std::optional<double> seconds;
   std::uint64_t at_risk() const { return lost_in_flight + results_lost; }
 };
 
@@ -85,6 +87,11 @@ class Dispatch {
                            const std::string& reason) = 0;
   // Started and not safe, seen from the worker's crash page now.
   virtual std::uint64_t at_risk(WorkerKey key, const wire::CrashSnapshot& snapshot) const = 0;
+
+  // Ready workers that are to end and be replaced, for no fault of theirs.
+  virtual std::vector<WorkerKey> take_replaced() { return {}; }
+  // It has brought something, or another was to blame that it did not: it starts again at once.
+  virtual bool was_at_work(WorkerKey) const { return false; }
 
   // The answer is here, or can never come.
   bool finished() const { return answer_.has_value() || !failure_.empty(); }

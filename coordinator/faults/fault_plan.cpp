@@ -41,13 +41,16 @@ class FaultParser {
       if (const auto part = parse_part(begin, end); !part) return fail(part.error());
       begin = end + 1;
     }
-    if (!fault_.job && !fault_.worker && fault_.rate == 0) {
+    if (!fault_.job && !fault_.worker && fault_.rate == 0 && fault_.task.empty()) {
       return wrong(at + 1,
-                   "neither job, worker nor rate is given; write {0}@job=20, {0}@worker=2 or "
-                   "{0}@rate=0.01",
+                   "neither job, worker, rate nor task is given; write {0}@job=20, {0}@worker=2, "
+                   "{0}@rate=0.01 or {0}@task=NAME",
                    to_string(fault_.kind));
     }
-    if (times_at_ && !fault_.job) return wrong(*times_at_, "times goes with job=N only");
+    const bool one = fault_.job || !fault_.task.empty();
+    if (times_at_ && !one) return wrong(*times_at_, "times goes with job=N or task=NAME only");
+    if (operation_at_ && fault_.task.empty())
+      return wrong(*operation_at_, "operation goes with task=NAME only");
     if (after_at_ && !fault_.worker) return wrong(*after_at_, "after goes with worker=N only");
     return fault_;
   }
@@ -74,7 +77,8 @@ class FaultParser {
   }
 
   Result<void> parse_part(std::size_t begin, std::size_t end) {
-    static const std::vector<std::string> kKeys{"job", "times", "worker", "after", "rate"};
+    static const std::vector<std::string> kKeys{"job",  "times", "worker",   "after",
+                                                "rate", "task",  "operation"};
     const std::string_view part = text_.substr(begin, end - begin);
     const std::size_t equals = part.find('=');
     const std::string_view key = part.substr(0, equals);
@@ -87,19 +91,22 @@ class FaultParser {
       return wrong(end, "{} needs a value; write {}={}", key, key,
                    key == "after"  ? "500ms"
                    : key == "rate" ? "0.01"
+                   : key == "task" ? "NAME"
                                    : "1");
     }
     const std::string_view value = part.substr(equals + 1);
     if (key == "job") return parse_job(begin, value_at, value);
     if (key == "worker") return parse_worker(begin, value_at, value);
     if (key == "rate") return parse_rate(begin, value_at, value);
+    if (key == "task") return parse_task(begin, value);
     if (key == "times") return parse_times(begin, value_at, value);
+    if (key == "operation") return parse_operation(begin, value_at, value);
     return parse_after(begin, value_at, value);
   }
 
   Result<void> parse_job(std::size_t key_at, std::size_t value_at, std::string_view value) {
     if (fault_.job) return wrong(key_at, "job is given twice; give --fault once for each job");
-    if (fault_.worker || fault_.rate > 0) return only_one(key_at);
+    if (fault_.worker || fault_.rate > 0 || !fault_.task.empty()) return only_one(key_at);
     // A report counts jobs in doubles: beyond 2^53 neighbours could not be told apart.
     const auto number = parse_count(value, 0, std::uint64_t{1} << 53);
     if (!number) return wrong(value_at, "{}", number.error().text);
@@ -111,7 +118,7 @@ class FaultParser {
     if (fault_.worker) {
       return wrong(key_at, "worker is given twice; give --fault once for each worker");
     }
-    if (fault_.job || fault_.rate > 0) return only_one(key_at);
+    if (fault_.job || fault_.rate > 0 || !fault_.task.empty()) return only_one(key_at);
     const auto number = parse_count(value, 1, 1024);
     if (!number) return wrong(value_at, "{}", number.error().text);
     fault_.worker = static_cast<std::uint32_t>(*number);
@@ -120,7 +127,7 @@ class FaultParser {
 
   Result<void> parse_rate(std::size_t key_at, std::size_t value_at, std::string_view value) {
     if (fault_.rate > 0) return wrong(key_at, "rate is given twice");
-    if (fault_.job || fault_.worker) return only_one(key_at);
+    if (fault_.job || fault_.worker || !fault_.task.empty()) return only_one(key_at);
     double rate = 0;
     const auto [end, error] =
         std::from_chars(value.data(), value.data() + value.size(), rate, std::chars_format::fixed);
@@ -133,7 +140,26 @@ class FaultParser {
   }
 
   tl::unexpected<Error> only_one(std::size_t key_at) const {
-    return wrong(key_at, "job, worker and rate exclude each other; give one");
+    return wrong(key_at, "job, worker, rate and task exclude each other; give one");
+  }
+
+  // Which tasks there are, the program says.
+  Result<void> parse_task(std::size_t key_at, std::string_view value) {
+    if (!fault_.task.empty()) {
+      return wrong(key_at, "task is given twice; give --fault once for each task");
+    }
+    if (fault_.job || fault_.worker || fault_.rate > 0) return only_one(key_at);
+    fault_.task = std::string(value);
+    return {};
+  }
+
+  Result<void> parse_operation(std::size_t key_at, std::size_t value_at, std::string_view value) {
+    if (operation_at_) return wrong(key_at, "operation is given twice");
+    const auto number = parse_count(value, 1, std::uint64_t{1} << 53);
+    if (!number) return wrong(value_at, "{}", number.error().text);
+    fault_.operation = *number;
+    operation_at_ = key_at;
+    return {};
   }
 
   Result<void> parse_times(std::size_t key_at, std::size_t value_at, std::string_view value) {
@@ -158,6 +184,7 @@ class FaultParser {
   FaultSpec fault_;
   std::optional<std::size_t> times_at_;
   std::optional<std::size_t> after_at_;
+  std::optional<std::size_t> operation_at_;
 };
 
 }  // namespace

@@ -17,8 +17,10 @@ constexpr std::size_t kShownFrames = 8;
 constexpr std::size_t kShownBacktraces = 5;
 constexpr std::size_t kShownNameBytes = 76;
 
-// What calls a job; from here on every backtrace of a model is the same, and none of it the user's.
-constexpr std::string_view kRunsJobs = "bulkhead::worker::JobRunner::run";
+// What calls a job or task; from here on every backtrace of a model is the same, and none of it the
+// user's.
+constexpr std::array<std::string_view, 2> kRunsJobs{"bulkhead::worker::JobRunner::run",
+                                                    "bulkhead::program::Net::run_task"};
 
 std::string_view file_name(std::string_view path) { return path.substr(path.rfind('/') + 1); }
 
@@ -43,7 +45,9 @@ std::vector<std::pair<std::string, int>> lines_of(const v1::WorkerExit& exit) {
   std::vector<std::pair<std::string, int>> lines;
   for (const v1::BacktraceFrame& frame : exit.backtrace()) {
     if (is_plumbing(frame)) continue;
-    if (short_name(frame.symbol()) == kRunsJobs) break;
+    if (std::find(kRunsJobs.begin(), kRunsJobs.end(), short_name(frame.symbol())) !=
+        kRunsJobs.end())
+      break;
     std::string line = place(frame);
     if (!lines.empty() && lines.back().first == line) {
       ++lines.back().second;

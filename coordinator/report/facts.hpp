@@ -4,7 +4,10 @@
 #include <bulkhead/v1/report.pb.h>
 
 #include <algorithm>
+#include <bulkhead/wire/text.hpp>
 #include <string>
+
+#include "report/units.hpp"
 
 namespace bulkhead::coordinator {
 
@@ -54,6 +57,20 @@ inline std::string answer_checksum(const v1::ModelReport& model) {
 // Jobs that crashes took: started or finished, and not safe.
 inline double jobs_taken(const v1::ModelReport& model) {
   return model.jobs().lost_in_flight() + model.jobs().results_lost();
+}
+
+// What the jobs of a report are called: a network's are its tasks.
+inline const char* job_noun(const v1::RunReport& report) {
+  return report.tasks().empty() ? "job" : "task";
+}
+// 20, or 'hash'.
+inline std::string job_name(const v1::RunReport& report, double job) {
+  if (!(job >= 0 && job < report.tasks_size())) return whole(job);
+  return "'" + wire::printable(report.tasks(static_cast<int>(job)), 100) + "'";
+}
+// "job 20", "task 'hash'".
+inline std::string job_words(const v1::RunReport& report, double job) {
+  return std::string(job_noun(report)) + " " + job_name(report, job);
 }
 
 // The model's name, with its transport where another row differs in nothing else, and its side

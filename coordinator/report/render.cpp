@@ -83,8 +83,10 @@ std::string render_costs(const v1::RunReport& report, bool color) {
   }
   std::vector<std::string> headers{"model", "wall"};
   if (intervals) headers.push_back("wall\n95 %");
-  for (const char* header : {"jobs/s", "speed-up", "service\np50", "service\np99", "of\njobs",
-                             "CPU", "PSS", "start-up"}) {
+  const bool network = report.tasks_size() > 0;
+  headers.push_back(network ? shown(report.unit()) + "/s" : "jobs/s");
+  for (const char* header : {"speed-up", "service\np50", "service\np99",
+                             network ? "of\ntasks" : "of\njobs", "CPU", "PSS", "start-up"}) {
     headers.push_back(header);
   }
   Table table(std::move(headers));
@@ -230,7 +232,8 @@ bool repeats_cause(const v1::WorkerExit& exit) {
          exit.reason() == fmt::format("exited with code {} without goodbye", exit.exit_code());
 }
 
-std::string crash_line(const v1::WorkerExit& exit, const std::string& name, bool several) {
+std::string crash_line(const v1::RunReport& report, const v1::WorkerExit& exit,
+                       const std::string& name, bool several) {
   std::string text =
       fmt::format("{} worker {} incarnation {}", name, exit.worker(), exit.incarnation());
   if (several) text += fmt::format(" (repetition {})", exit.repetition());
@@ -240,11 +243,11 @@ std::string crash_line(const v1::WorkerExit& exit, const std::string& name, bool
     text += fmt::format(" ({})", shown(exit.reason()));
   }
   if (exit.has_job()) {
-    text += fmt::format(", job {}", whole(exit.job()));
+    text += ", " + job_words(report, exit.job());
   } else if (exit.suspects_size() > 0) {
-    text += ", suspects: jobs ";
+    text += fmt::format(", suspects: {}s ", job_noun(report));
     for (int i = 0; i < exit.suspects_size() && i < kListedMax; ++i) {
-      text += fmt::format("{}{}", i > 0 ? ", " : "", whole(exit.suspects(i)));
+      text += fmt::format("{}{}", i > 0 ? ", " : "", job_name(report, exit.suspects(i)));
     }
     if (exit.suspects_size() > kListedMax) {
       text += fmt::format(" and {} more", exit.suspects_size() - kListedMax);
@@ -274,7 +277,7 @@ std::string render_crashes(const v1::RunReport& report) {
         continue;
       }
       ++listed;
-      add_paragraph(text, crash_line(exit, name, model.repetitions_size() > 1));
+      add_paragraph(text, crash_line(report, exit, name, model.repetitions_size() > 1));
       text += backtraces.render(exit);
     }
   }
@@ -304,7 +307,8 @@ std::string render_given_up(const std::string& name, const v1::ModelReport& mode
 }
 
 // Failed and quarantined jobs of one model, the same job of several repetitions once.
-std::string render_notes(const std::string& name, const v1::Jobs& jobs) {
+std::string render_notes(const v1::RunReport& report, const std::string& name,
+                         const v1::Jobs& jobs) {
   std::map<std::pair<double, std::string>, std::pair<v1::JobNote, int>> notes;
   for (const v1::JobNote& note : jobs.notes()) {
     auto& entry = notes[{note.job(), note.outcome()}];
@@ -316,7 +320,8 @@ std::string render_notes(const std::string& name, const v1::Jobs& jobs) {
   for (const auto& [key, entry] : notes) {
     if (listed++ == kListedMax) break;
     const auto& [note, times] = entry;
-    std::string line = fmt::format("{}: job {} {}", name, whole(note.job()), shown(note.outcome()));
+    std::string line =
+        fmt::format("{}: {} {}", name, job_words(report, note.job()), shown(note.outcome()));
     if (times > 1) line += fmt::format(" in {} repetitions", times);
     if (!note.reason().empty()) line += ": " + shown(note.reason());
     add_paragraph(text, line);
@@ -391,7 +396,7 @@ std::string render_text(const v1::RunReport& report, bool color) {
   for (const v1::ModelReport& model : report.models()) {
     const std::string name = shown(label(report, model));
     events += render_given_up(name, model);
-    events += render_notes(name, model.jobs());
+    events += render_notes(report, name, model.jobs());
     if (model.has_lent_seconds()) {
       add_paragraph(events, fmt::format("{}: its scheduler lent a processor for {} a repetition, "
                                         "because goroutines computed for more than 100 ms without "

@@ -208,21 +208,23 @@ void add_family(const v1::RunReport& report, std::vector<std::string>& sentences
 }
 
 // "everything at risk, 84 jobs" or "0.25 of what was at risk, 3 jobs"
-std::string taken_words(const v1::ModelReport& model) {
+std::string taken_words(const v1::RunReport& report, const v1::ModelReport& model) {
   const double jobs = jobs_taken(model);
   if (jobs == 0) return "nothing";
-  if (!model.has_blast_radius()) return counted(jobs, "job");
+  if (!model.has_blast_radius()) return counted(jobs, job_noun(report));
   if (model.blast_radius() >= 0.9995) {
-    return fmt::format("everything at risk, {}", counted(jobs, "job"));
+    return fmt::format("everything at risk, {}", counted(jobs, job_noun(report)));
   }
   return fmt::format("{}{} of what was at risk, {}", model.crashes() > 1 ? "on average " : "",
-                     digits(model.blast_radius()), counted(jobs, "job"));
+                     digits(model.blast_radius()), counted(jobs, job_noun(report)));
 }
 
-std::string crash_words(const std::string& name, const v1::ModelReport& model) {
-  if (model.crashes() == 1) return fmt::format("The crash in {} took {}", name, taken_words(model));
+std::string crash_words(const v1::RunReport& report, const std::string& name,
+                        const v1::ModelReport& model) {
+  if (model.crashes() == 1)
+    return fmt::format("The crash in {} took {}", name, taken_words(report, model));
   return fmt::format("The {} in {} took {}{}", counted(model.crashes(), "crash"), name,
-                     taken_words(model), jobs_taken(model) == 0 ? "" : " in all");
+                     taken_words(report, model), jobs_taken(model) == 0 ? "" : " in all");
 }
 
 void add_saved(const v1::RunReport& report, std::vector<std::string>& sentences) {
@@ -244,8 +246,11 @@ void add_saved(const v1::RunReport& report, std::vector<std::string>& sentences)
     sentences.push_back(
         report.faults_size() > 0
             ? "No worker died, so this run does not show what isolation saves."
-            : "No worker died, so this run does not show what isolation saves: try --fault "
-              "segv@job=20.");
+            : fmt::format("No worker died, so this run does not show what isolation saves: try "
+                          "--fault segv@{}.",
+                          report.tasks().empty()
+                              ? "job=20"
+                              : "task=" + wire::printable(*report.tasks().rbegin(), 100)));
     return;
   }
   // The most telling of each side: the baseline of the cost sentence, else the first that crashed.
@@ -255,16 +260,16 @@ void add_saved(const v1::RunReport& report, std::vector<std::string>& sentences)
   }
   const v1::ModelReport* other = isolated.empty() ? nullptr : isolated.front();
   std::string text;
-  if (one != nullptr) text = crash_words(wire::printable(label(report, *one)), *one);
+  if (one != nullptr) text = crash_words(report, wire::printable(label(report, *one)), *one);
   if (other != nullptr) {
     const std::string name = wire::printable(label(report, *other));
     if (one == nullptr) {
-      text = crash_words(name, *other);
+      text = crash_words(report, name, *other);
     } else {
       text += fmt::format(
           "; {} in {} took {}",
           other->crashes() == 1 ? "the one" : fmt::format("the {}", whole(other->crashes())), name,
-          taken_words(*other));
+          taken_words(report, *other));
     }
   }
   text += ".";
@@ -347,7 +352,8 @@ void add_silent_faults(const v1::RunReport& report, std::vector<std::string>& se
   for (const auto& [fault, entry] : silent) {
     std::string text = fmt::format("The fault {} never fired", wire::printable(fault));
     if (!entry.models.empty()) text += fmt::format(" in {}", fmt::join(entry.models, ", "));
-    if (entry.jobs > 0) text += fmt::format(": there were {}", counted(entry.jobs, "job"));
+    if (entry.jobs > 0)
+      text += fmt::format(": there were {}", counted(entry.jobs, job_noun(report)));
     sentences.push_back(text + ".");
   }
 }

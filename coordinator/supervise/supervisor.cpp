@@ -54,6 +54,7 @@ void Supervisor::launch(std::uint32_t worker, base::TimePoint now) {
   entry.restart_at.reset();
   entry.said_goodbye = false;
   entry.terminated = false;
+  entry.replaced = false;
   entry.condemned.reset();
   entry.crash_verdict.clear();
   actions_.push_back(LaunchWorker{{worker, entry.incarnation}});
@@ -173,6 +174,7 @@ void Supervisor::after_end(std::uint32_t worker, bool fruitful, const std::strin
                            base::TimePoint now) {
   Worker& entry = workers_[worker];
   if (draining_) return;
+  if (entry.replaced) return launch(worker, now);
   entry.last_end = what;
   entry.barren = fruitful ? 0 : entry.barren + 1;
   if (entry.barren >= settings_.barren_limit) {
@@ -210,6 +212,13 @@ void Supervisor::give_up(std::uint32_t worker, const std::string& after) {
   entry.restart_at.reset();
   given_up_.push_back(
       {worker, fmt::format("gave up on worker {} {}: {}", worker, after, entry.last_end)});
+}
+
+void Supervisor::replace(WorkerKey key, base::TimePoint now) {
+  Worker* worker = find(key);
+  if (worker == nullptr || worker->state != WorkerState::kReady || worker->condemned) return;
+  worker->replaced = true;
+  start_draining(key.worker, now);
 }
 
 void Supervisor::drain(const std::string& reason, base::TimePoint now) {

@@ -96,6 +96,9 @@ class Supervisor {
   // `fruitful`: this incarnation finished a job, or a job was blamed for its death.
   WorkerEnd exited(WorkerKey key, std::optional<int> exit_code, std::optional<int> signal,
                    bool fruitful, base::TimePoint now);
+  // A ready worker is to end, for no fault of its own, and the next incarnation to follow at once;
+  // that is no restart.
+  void replace(WorkerKey key, base::TimePoint now);
   // The run is over (without a reason) or interrupted (with one): no restarts, every worker drains.
   void drain(const std::string& reason, base::TimePoint now);
   void kill_all(const std::string& reason);
@@ -126,6 +129,7 @@ class Supervisor {
     bool given_up = false;
     bool said_goodbye = false;
     bool terminated = false;               // SIGTERM was sent
+    bool replaced = false;                 // another incarnation follows
     std::optional<std::string> condemned;  // why we kill it
     std::string crash_verdict;             // where that is the fault of the user's code
   };

@@ -104,7 +104,7 @@ TEST_F(BacktraceTest, AnInjectedFaultNamesTheProgramThatItStruck) {
       if (kind == "stack-overflow") {
         EXPECT_TRUE(in_order(functions, {"fall", "fall"})) << name;
       } else {
-        EXPECT_TRUE(in_order(functions, {"JobRunner::fire", "Primes>::work"})) << name;
+        EXPECT_TRUE(in_order(functions, {"FaultStriker::fire", "Primes>::work"})) << name;
       }
     }
   }

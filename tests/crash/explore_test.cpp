@@ -206,7 +206,8 @@ TEST_F(ExploreCommandTest, MistakesAreRefusedInOneLine) {
   }
   const Outcome run = bulkhead({"run", "bank"});
   EXPECT_EQ(run.exit_code, 2);
-  EXPECT_TRUE(has(run.err, "'bank' is a network, which `bulkhead explore` runs; programs: "))
+  EXPECT_TRUE(
+      has(run.err, "'bank' is a network without tasks, which `bulkhead explore` runs; programs: "))
       << run.err;
 }
 

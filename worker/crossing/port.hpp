@@ -57,7 +57,7 @@ class Port {
   template <class Attempt>
   Outcome persist(Side side, Patience& patience, base::SourceSite site, Attempt attempt);
 
-  const std::unique_ptr<Connection> connection_;
+  std::unique_ptr<Connection> connection_;
   Patience of_sender_;
   Patience of_receiver_;
 };

@@ -16,6 +16,10 @@ inline constexpr unsigned kMaxNesting = 100;
 
 class Writer {
  public:
+  Writer() = default;
+  // Writes from the beginning of `room`, whose allocation is used again.
+  explicit Writer(std::string&& room) : bytes_(std::move(room)) { bytes_.clear(); }
+
   void varint(std::uint64_t value) {
     if (value < 0x80) {  // most counts and lengths
       bytes_.push_back(static_cast<char>(value));

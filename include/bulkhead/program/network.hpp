@@ -1,14 +1,22 @@
-// A network: goroutines that talk by channels, or share what locks guard. `bulkhead explore` runs
-// its interleavings one after another and looks for one that ends badly.
+// A network: named tasks that talk by named channels. `bulkhead run` and `compare` run it under
+// each model, its tasks in one process or in several; `bulkhead explore` runs its interleavings one
+// after another and looks for one that ends badly.
 //
 //   struct Relay {
 //     static program::Description describe();
 //     explicit Relay(const program::Settings& settings);
-//     program::Answer run();  // the main goroutine, once an object. When it returns, those that it
-//                             // has started use the object no more
+//     void build(program::Net& net);     // declares tasks and channels: net.hpp
 //     program::Answer expected() const;  // may be left out: the right answer, found another way
 //   };
 //   BULKHEAD_NETWORK(Relay);
+//
+// Neither the constructor nor build() may open, read or start anything: each worker calls both, and
+// so does `bulkhead list`, with the defaults of all settings.
+//
+// What is to be explored alone may share what locks guard, and instead of build() has
+//
+//     program::Answer run();  // the main goroutine, once an object. When it returns, those that it
+//                             // has started use the object no more
 //
 // An interleaving ends badly when goroutines are left that nothing can wake (also behind run()),
 // when an exception leaves one, a check fails, a signal strikes, or the answer's checksum is
@@ -17,10 +25,11 @@
 // The same seed is the same run as long as a network takes nothing from outside: no clock but
 // sched::now(), no random numbers but from a fixed seed, no threads, no addresses as keys.
 //
-// All of it runs in one worker's memory.
+// All that explore runs is in one worker's memory.
 #pragma once
 
 #include <bulkhead/program/jobs.hpp>
+#include <bulkhead/program/net.hpp>
 #include <bulkhead/program/settings.hpp>
 #include <functional>
 #include <memory>
@@ -35,12 +44,14 @@ class ErasedNetwork {
  public:
   virtual ~ErasedNetwork() = default;
   virtual Answer run() = 0;
+  virtual void build(Net& net) = 0;                    // of one that has tasks
   virtual std::optional<Answer> expected() const = 0;  // nothing: any answer will do
 };
 
 struct NetworkRegistration {
   Description description;
   std::function<std::unique_ptr<ErasedNetwork>(const Settings&)> make;  // may throw
+  bool has_tasks = false;  // else it is there to be explored
 };
 
 // Every network linked into this worker, by name. Filled before main().
@@ -53,7 +64,23 @@ template <class Network>
 class NetworkAdapter final : public ErasedNetwork {
  public:
   explicit NetworkAdapter(const Settings& settings) : network_(settings) {}
-  Answer run() override { return network_.run(); }
+  static constexpr bool kHasTasks = requires(Network & network, Net& net) { network.build(net); };
+
+  Answer run() override {
+    if constexpr (kHasTasks) {
+      Net net;
+      build(net);
+      return run_in_memory(net);
+    } else {
+      return network_.run();
+    }
+  }
+  void build(Net& net) override {
+    if constexpr (kHasTasks) {
+      network_.build(net);
+      net.check();
+    }
+  }
   std::optional<Answer> expected() const override {
     if constexpr (requires { network_.expected(); })
       return network_.expected();
@@ -71,10 +98,12 @@ void run_checked(const NetworkRegistration& registration, const Settings& settin
 
 template <class Network>
 bool register_one_network() {
-  return register_network({Network::describe(), [](const Settings& settings) {
+  return register_network({Network::describe(),
+                           [](const Settings& settings) {
                              return std::unique_ptr<ErasedNetwork>(
                                  std::make_unique<NetworkAdapter<Network>>(settings));
-                           }});
+                           },
+                           NetworkAdapter<Network>::kHasTasks});
 }
 
 }  // namespace bulkhead::program

@@ -39,6 +39,8 @@ struct Description {
   // Computes for stated times (Settings::iterations): the speed of this machine is measured once
   // before all runs, and every worker is told the same figure.
   bool wants_calibration = false;
+  // Of a network with tasks: what its throughput counts, Net::did(); plural.
+  std::string unit = "values";
 };
 
 // Values of all parameters: defaults, and what the coordinator has checked and sent. Asking for a

@@ -159,6 +159,7 @@ struct CrashSnapshot {
 
   // Set by a reader that knows better than the page: the job that hung.
   std::uint64_t hung_job = kNoJob;
+  bool by_limit = false;  // that it went beyond its memory
   // The job that is to blame beyond doubt; kNoJob: nobody knows.
   std::uint64_t culprit() const {
     if (hung_job != kNoJob) return hung_job;

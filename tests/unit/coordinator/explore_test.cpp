@@ -70,7 +70,8 @@ TEST(ExploreTest, ItsProgramsAreTheNetworks) {
   EXPECT_EQ(message(Command::kExplore, "plain"),
             "bulkhead: 'plain' is a jobs program, which `bulkhead run` runs; networks: bank\n");
   EXPECT_EQ(message(Command::kRun, "bank"),
-            "bulkhead: 'bank' is a network, which `bulkhead explore` runs; programs: plain\n");
+            "bulkhead: 'bank' is a network without tasks, which `bulkhead explore` runs; programs: "
+            "plain\n");
 }
 
 v1::ExploreReport searched() {
