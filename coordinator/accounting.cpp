@@ -8,6 +8,7 @@
 #include <csignal>
 #include <utility>
 
+#include "cli/options.hpp"
 #include "cli/values.hpp"
 #include "coordinator.hpp"
 
@@ -287,6 +288,12 @@ RunOutcome Coordinator::outcome() {
   if (network_ != nullptr) {  // from worker to worker
     messages += network_->messages();
     bytes += network_->bytes();
+  }
+  if (is_isolated(settings_.model)) {
+    if (data_) costs_.add(data_->take_samples());
+    const std::uint64_t crossed = network_ == nullptr ? messages : network_->values();
+    if (auto cost = costs_.cost(static_cast<double>(crossed), repetition.cpu_seconds()))
+      *repetition.mutable_cost() = *cost;
   }
   repetition.set_messages(static_cast<double>(messages));
   repetition.set_bytes(static_cast<double>(bytes));

@@ -63,6 +63,7 @@ RunSettings run_settings(const Options& options, const Subject& subject, const R
   run.transfer = row.transfer;
   run.tasks = {subject.program.tasks().begin(), subject.program.tasks().end()};
   run.route_coordinator = options.route_coordinator;
+  run.cost = options.cost;
   run.workers = is_isolated(model) ? options.workers : 1;
   // A worker without a task would only wait.
   if (!run.tasks.empty())

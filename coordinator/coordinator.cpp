@@ -164,6 +164,7 @@ void Coordinator::wait_for_events() {
   if ((data_ && data_->pending()) || (relay_ && relay_->pending())) consider(now);
   base::Duration timeout(-1);
   if (until) timeout = std::max(*until - now, base::Duration(0));
+  if (data_) data_->begin_wait();
   if (environment_.router.wait(events_.get(), timeout).descriptor) note_crash_marks();
   if (settings_.progress && !ending_ && base::Clock::now() >= progress_at_ + kProgressEvery) {
     progress_at_ = base::Clock::now();

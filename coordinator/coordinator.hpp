@@ -20,6 +20,7 @@
 #include <string>
 #include <vector>
 
+#include "crossing_costs.hpp"
 #include "data_plane.hpp"
 #include "dispatch/network_dispatch.hpp"
 #include "evidence/crash_traces.hpp"
@@ -56,6 +57,7 @@ struct RunSettings {
   std::string program;
   std::vector<std::string> tasks;  // of a network, by place; none: a jobs program
   bool route_coordinator = false;  // a network's channels between workers go through us
+  bool cost = true;                // what crosses is sampled, for what it costs by part
   std::string program_digest;
   std::map<std::string, std::string> settings;
   std::set<std::string> outputs;     // settings that name a file which the program writes
@@ -187,6 +189,7 @@ class Coordinator final : private DataPlane::Events {
   std::unique_ptr<Relay> relay_;        // of a network's channels, where they go through us
   std::string data_name_;               // of the socket of either
   std::string data_token_;
+  CrossingCosts costs_;
   std::map<WorkerKey, base::TimePoint> cut_off_;  // whose data connection is gone; are they, too?
   bool told_of_control_only_ = false;             // of a worker that does not speak it
   base::UniqueFd events_;                         // epoll: host, interrupts, lifelines, and

@@ -31,14 +31,15 @@ constexpr std::size_t kMostPeers = 4096;
 Result<std::unique_ptr<DataPlane>> DataPlane::open(transport::Kind kind,
                                                    const std::string& directory,
                                                    const std::string& name,
-                                                   const std::string& token, Events& events) {
+                                                   const std::string& token,
+                                                   std::uint32_t cost_stride, Events& events) {
   transport::ConnectionOptions options;
   options.max_message_bytes = wire::kMaxMessageBytes;
   options.token = token;
   options.window_bytes = transport::bulk_window_bytes(kind);
   auto listener = transport::Listener::listen(kind, directory, name, options);
   if (!listener) return fail(std::move(listener.error()));
-  std::unique_ptr<DataPlane> plane(new DataPlane(std::move(*listener), events));
+  std::unique_ptr<DataPlane> plane(new DataPlane(std::move(*listener), cost_stride, events));
   if (!plane->epoll_) return fail(Code::kResourceExhausted, "epoll: no descriptor is left");
   epoll_event event{};
   event.events = EPOLLIN;
@@ -48,10 +49,15 @@ Result<std::unique_ptr<DataPlane>> DataPlane::open(transport::Kind kind,
   return plane;
 }
 
-DataPlane::DataPlane(std::unique_ptr<transport::Listener> listener, Events& events)
-    : listener_(std::move(listener)), events_(events), epoll_(epoll_create1(EPOLL_CLOEXEC)) {}
+DataPlane::DataPlane(std::unique_ptr<transport::Listener> listener, std::uint32_t cost_stride,
+                     Events& events)
+    : listener_(std::move(listener)),
+      events_(events),
+      epoll_(epoll_create1(EPOLL_CLOEXEC)),
+      log_(cost_stride) {}
 
 void DataPlane::take() {
+  times_.woke = wire::CrossingLog::now();
   look();
   pending_ = false;
   for (auto& [id, peer] : peers_) {
@@ -151,9 +157,7 @@ void DataPlane::deliver(Peer& peer, std::string_view bytes, Results& results) {
   }
   if (!message) return end(peer, message.error().text, false);
   if (const auto* result = std::get_if<wire::ResultMessage>(&*message)) {
-    v1::ResultBatch& batch = *results.message.mutable_results();
-    batch.set_request(batch.request() + result->credit);
-    wire::fill(*batch.add_results(), *result);
+    take_result(results, *result);
     results.bytes += bytes.size();
     if (results.bytes >= kMostGathered) hand_over(peer, results);
     return;
@@ -164,6 +168,19 @@ void DataPlane::deliver(Peer& peer, std::string_view bytes, Results& results) {
   auto decoded = wire::decode_to_coordinator(other->bytes);
   if (!decoded) return end(peer, decoded.error().text, false);
   events_.data_message(peer.key, std::move(*decoded));
+}
+
+void DataPlane::take_result(Results& results, const wire::ResultMessage& result) {
+  const bool looked_at = log_.looks_at(result.index);
+  const std::uint64_t got = looked_at ? wire::CrossingLog::now() : 0;
+  v1::ResultBatch& batch = *results.message.mutable_results();
+  batch.set_request(batch.request() + result.credit);
+  wire::fill(*batch.add_results(), result);
+  if (!looked_at) return;
+  v1::CrossingSample& sample = log_.at(wire::kFromWorker, result.index);
+  times_.fill(sample, got);
+  sample.set_taken(got);
+  sample.set_decoded(wire::CrossingLog::now());
 }
 
 void DataPlane::hand_over(Peer& peer, Results& results) {
@@ -193,10 +210,37 @@ void DataPlane::send(WorkerKey key, const v1::ToWorker& message) {
       *special.mutable_jobs()->add_jobs() = job;
       continue;
     }
-    wire::encode(wire::JobMessage{job.index(), job.input()}, scratch_);
-    push(peer);
+    push_job(peer, job);
   }
   if (special.has_jobs()) push_whole(peer, special);
+}
+
+void DataPlane::push_job(Peer& peer, const v1::Job& job) {
+  const bool looked_at = log_.looks_at(job.index());
+  const std::uint64_t begin = looked_at ? wire::CrossingLog::now() : 0;
+  wire::encode(wire::JobMessage{job.index(), job.input()}, scratch_);
+  const std::uint64_t encoded = looked_at ? wire::CrossingLog::now() : 0;
+  push(peer);
+  if (!looked_at) return;
+  v1::CrossingSample& sample = log_.at(wire::kToWorker, job.index());
+  sample.set_encode_begin(begin);
+  sample.set_encode_end(encoded);
+  sample.set_copied(wire::CrossingLog::now());
+  peer.looked_at.push_back(job.index());
+}
+
+// All that was sent has left by the flush that began then.
+void DataPlane::note_flush(Peer& peer, std::uint64_t begin) {
+  const std::uint32_t batch = std::exchange(peer.batch, 0);
+  if (peer.looked_at.empty()) return;
+  const std::uint64_t end = wire::CrossingLog::now();
+  for (const std::uint64_t job : std::exchange(peer.looked_at, {})) {
+    v1::CrossingSample* const sample = log_.find(wire::kToWorker, job);
+    if (sample == nullptr) continue;
+    sample->set_flush_begin(begin);
+    sample->set_flush_end(end);
+    sample->set_batch(batch);
+  }
 }
 
 void DataPlane::push_whole(Peer& peer, const v1::ToWorker& message) {
@@ -209,6 +253,7 @@ void DataPlane::push_whole(Peer& peer, const v1::ToWorker& message) {
 // What is in `scratch_`.
 void DataPlane::push(Peer& peer) {
   ++messages_;
+  ++peer.batch;
   bytes_ += scratch_.size();
   // A loss is noticed by who receives.
   if (peer.backlog.empty() && peer.connection->send(scratch_) != Outcome::kWait) return;
@@ -230,8 +275,10 @@ void DataPlane::pump(Peer& peer) {
       outcome = peer.connection->send(peer.backlog.front());
       if (outcome != Outcome::kWait) peer.backlog.pop_front();
     }
+    const std::uint64_t begin = peer.looked_at.empty() ? 0 : wire::CrossingLog::now();
     if (outcome == Outcome::kDone) outcome = peer.connection->flush();
     if (outcome != Outcome::kWait) {  // a loss is noticed by who receives
+      note_flush(peer, begin);
       peer.backlog.clear();
       peer.dirty = false;
       return peer.watch.for_no_room();

@@ -7,6 +7,7 @@
 #include <bulkhead/base/error.hpp>
 #include <bulkhead/base/unique_fd.hpp>
 #include <bulkhead/transport/connection.hpp>
+#include <bulkhead/wire/crossing_log.hpp>
 #include <bulkhead/wire/data_message.hpp>
 #include <cstdint>
 #include <deque>
@@ -14,6 +15,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "host/host.hpp"
 #include "watch.hpp"
@@ -40,11 +42,13 @@ class DataPlane {
   // Listens at `directory`/`name`, the directory private to this process; `events` is borrowed.
   static Result<std::unique_ptr<DataPlane>> open(transport::Kind kind, const std::string& directory,
                                                  const std::string& name, const std::string& token,
-                                                 Events& events);
+                                                 std::uint32_t cost_stride, Events& events);
 
   // Readable when take() may find something; not while pending().
   int fd() const { return epoll_.get(); }
   bool pending() const { return pending_; }
+  // The owner is about to wait for something to happen.
+  void begin_wait() { times_.asleep = wire::CrossingLog::now(); }
   // All that has come, but so much from each at a time; and what waited for room goes on.
   void take();
   // All that has come from that one, which is dead.
@@ -56,6 +60,9 @@ class DataPlane {
   // What was sent leaves.
   void flush();
 
+  // The times of our side.
+  v1::CrossingSamples take_samples() { return log_.take(); }
+
   // That crossed in either direction.
   std::uint64_t messages() const { return messages_; }
   std::uint64_t bytes() const { return bytes_; }
@@ -66,8 +73,10 @@ class DataPlane {
     std::unique_ptr<transport::Connection> connection;
     WorkerKey key{};  // once it has joined
     bool joined = false;
-    bool ready = true;   // to be looked at
-    bool dirty = false;  // something has not left
+    bool ready = true;        // to be looked at
+    bool dirty = false;       // something has not left
+    std::uint32_t batch = 0;  // messages since the last flush, and the jobs among them whose
+    std::vector<std::uint64_t> looked_at{};  // times are noted
     bool ended = false;
     std::deque<std::string> backlog{};
   };
@@ -78,7 +87,8 @@ class DataPlane {
     std::size_t bytes = 0;
   };
 
-  DataPlane(std::unique_ptr<transport::Listener> listener, Events& events);
+  DataPlane(std::unique_ptr<transport::Listener> listener, std::uint32_t cost_stride,
+            Events& events);
 
   void look();
   void accept();
@@ -89,6 +99,9 @@ class DataPlane {
   void push_whole(Peer& peer, const v1::ToWorker& message);
   void push(Peer& peer);
   void pump(Peer& peer);
+  void push_job(Peer& peer, const v1::Job& job);
+  void take_result(Results& results, const wire::ResultMessage& result);
+  void note_flush(Peer& peer, std::uint64_t begin);
   void forget_ended();
 
   const std::unique_ptr<transport::Listener> listener_;
@@ -99,6 +112,8 @@ class DataPlane {
   std::uint64_t next_id_ = 1;  // 0: the listener
   bool pending_ = false;
   std::string scratch_;
+  wire::CrossingLog log_;  // lane 0: jobs, 1: results
+  wire::ReceiverTimes times_;
   std::uint64_t messages_ = 0;
   std::uint64_t bytes_ = 0;
 };

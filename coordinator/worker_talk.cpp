@@ -109,6 +109,7 @@ void Coordinator::take_goodbye(WorkerKey key) {
 }
 
 void Coordinator::take_run_message(WorkerKey key, v1::ToCoordinator&& message) {
+  if (message.has_crossing_samples()) return costs_.add(message.crossing_samples());
   const bool answered = dispatch_->answer().has_value();
   if (const auto taken = dispatch_->message(key, std::move(message)); !taken) {
     supervisor_.condemn(key, "protocol error: it " + taken.error().text);
@@ -125,7 +126,7 @@ Result<void> Coordinator::open_data_plane() {
     return wake_for(relay_->fd());
   }
   auto plane = DataPlane::open(settings_.transport, environment_.run_directory, data_name_,
-                               data_token_, *this);
+                               data_token_, settings_.cost ? wire::kCostStride : 0, *this);
   if (!plane) return fail(plane.error());
   data_ = std::move(*plane);
   return wake_for(data_->fd());
@@ -315,6 +316,7 @@ void Coordinator::launch(WorkerKey key) {
     boot.set_data_name(data_name_);
     boot.set_data_token(data_token_);
     boot.set_route_coordinator(settings_.route_coordinator);
+    boot.set_cost_stride(settings_.cost ? wire::kCostStride : 0);
   }
   dispatch_->fill_boot(boot);
   if (const auto written = wire::write_boot(record.lifeline.get(), boot); !written) {

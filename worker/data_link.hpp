@@ -12,11 +12,13 @@
 #include <bulkhead/base/clock.hpp>
 #include <bulkhead/base/error.hpp>
 #include <bulkhead/sched/mutex.hpp>
+#include <bulkhead/wire/crossing_log.hpp>
 #include <bulkhead/wire/data_message.hpp>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "crossing/port.hpp"
 
@@ -40,15 +42,26 @@ class DataLink {
   // Thread-safe, in goroutines; they wait where the coordinator does not read. Nothing is said
   // about a connection that is lost: its other end has the power over this process.
 
-  // `encoded`: a ResultMessage, its credit filled in here.
-  void send_result(std::string&& encoded);
+  // `encoded`: a ResultMessage, its credit filled in here. `times` of encoding it, if they are
+  // noted.
+  struct EncodeTimes {
+    std::uint64_t job = 0;
+    std::uint64_t begin = 0;  // 0: they are not
+    std::uint64_t end = 0;
+  };
+  void send_result(std::string&& encoded, const EncodeTimes& times);
   // At once. A message beyond the limit is a fault of the caller's.
   void send(const v1::ToCoordinator& message);
   void send_pseudo_failed(bool reduce, const std::string& error);
   // Asks for jobs when that is due.
   void ask_for_jobs();
-  // All has left, and nothing follows.
+  // All has left, the times included, and nothing follows.
   void close();
+
+  // Whether the times of a job are to be noted; a hint.
+  bool looks_at(std::uint64_t job) const { return stride_ != 0 && job % stride_ == 0; }
+  // A job's goroutine began with it, and had its input decoded.
+  void note_taken(std::uint64_t job, std::uint64_t taken, std::uint64_t decoded);
   // Bytes that one input or result may have to fit into a message.
   std::size_t most_value_bytes() const { return most_message_bytes_ - kEnvelopeBytes; }
 
@@ -66,15 +79,26 @@ class DataLink {
   void flush_locked();
   void gather();
 
+  void note_got(std::uint64_t job);
+  void note_copied(const EncodeTimes& times);
+  void note_flush(std::uint64_t begin);
+
   crossing::Port port_;
   const std::size_t most_message_bytes_;
   const bool gathers_;
+  const std::uint32_t stride_;
   std::function<std::uint32_t()> take_credit_ = [] { return 0u; };
 
   sched::Mutex sending_;
   std::string scratch_;           // under sending_
   base::TimePoint flushed_at_{};  // under sending_
   bool flush_asked_ = false;      // under sending_: a goroutine will
+  std::uint32_t batch_ = 0;       // under sending_: messages since the last flush, and the jobs
+  std::vector<std::uint64_t> looked_at_;  // under sending_: among them whose times are noted
+
+  wire::ReceiverTimes times_;  // whoever receives
+  sched::Mutex noting_;
+  wire::CrossingLog log_;  // under noting_
 };
 
 }  // namespace bulkhead::worker

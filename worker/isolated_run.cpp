@@ -156,6 +156,9 @@ void IsolatedRun::run_job(std::uint64_t index, const std::string& bytes,
   if (draining_.load(std::memory_order_relaxed)) return end_job();
   // Nothing is queued any more: ask now. If this job waits, its result asks too late.
   if (begun == received_.load(std::memory_order_relaxed)) data_.ask_for_jobs();
+  const bool looked_at = data_.looks_at(index);
+  const std::uint64_t taken = looked_at ? wire::CrossingLog::now() : 0;
+  DataLink::EncodeTimes times{.job = index};
   wire::ResultMessage result{.index = index};
   std::string text;  // what the result is, or why there is none
   auto input = program_.decode_input(bytes);
@@ -163,7 +166,9 @@ void IsolatedRun::run_job(std::uint64_t index, const std::string& bytes,
     text = "the input can't be decoded: " + input.error().text;
     result.threw = true;
   } else {
+    if (looked_at) data_.note_taken(index, taken, wire::CrossingLog::now());
     Attempt attempt = runner_.run(*input, fault);
+    if (looked_at) times.begin = wire::CrossingLog::now();
     result.service_seconds = attempt.service_seconds;
     result.threw = !attempt.value;
     text = attempt.value ? program_.encode_result(*attempt.value) : std::move(attempt.error);
@@ -176,9 +181,10 @@ void IsolatedRun::run_job(std::uint64_t index, const std::string& bytes,
   result.bytes = text;
   std::string encoded;
   wire::encode(result, encoded);
+  if (times.begin != 0) times.end = wire::CrossingLog::now();
   wire::keep_result(page_, encoded);
   worked_.fetch_add(1, std::memory_order_relaxed);  // so that its result asks for the next
-  data_.send_result(std::move(encoded));
+  data_.send_result(std::move(encoded), times);
   end_job();
 }
 

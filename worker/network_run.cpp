@@ -193,11 +193,12 @@ void NetworkRun::adopt(Crossing& end, crossing::Port port) {
   program::ErasedChannel& channel = *net_.channels()[end.channel];
   if (end.sends) {
     end.sender = std::make_shared<crossing::PipeSender>(
-        std::move(port), channel.name(), channel.capacity(), boot_.max_message_bytes() - kEnvelope);
+        std::move(port), channel.name(), channel.capacity(), boot_.max_message_bytes() - kEnvelope,
+        boot_.cost_stride());
     channel.send_into(end.sender);
   } else {
-    end.receiver = std::make_shared<crossing::PipeReceiver>(std::move(port), channel.name(),
-                                                            channel.capacity());
+    end.receiver = std::make_shared<crossing::PipeReceiver>(
+        std::move(port), channel.name(), channel.capacity(), boot_.cost_stride());
     channel.receive_from(end.receiver);
   }
 }
@@ -273,6 +274,7 @@ void NetworkRun::tell_end(std::size_t task, double seconds, const std::string& e
                           bool peer_lost) {
   if (!error.empty()) failed_.store(true, std::memory_order_relaxed);
   v1::ToCoordinator message;
+  v1::ToCoordinator times;
   v1::TaskEnded& ended = *message.mutable_task_ended();
   ended.set_task(static_cast<std::uint32_t>(task));
   ended.set_error(error);
@@ -287,10 +289,20 @@ void NetworkRun::tell_end(std::size_t task, double seconds, const std::string& e
       const std::lock_guard lock(pipe.mutex());
       ended.set_messages(ended.messages() + pipe.messages());
       ended.set_bytes(ended.bytes() + pipe.bytes());
+      v1::CrossingSamples samples = pipe.take_samples();
+      for (v1::CrossingSample& sample : *samples.mutable_samples()) {
+        sample.set_lane(static_cast<std::uint32_t>(end.channel));
+        *times.mutable_crossing_samples()->add_samples() = std::move(sample);
+      }
     };
-    if (end.sender) count(*end.sender);
     if (end.receiver) count(*end.receiver);
+    if (!end.sender) continue;
+    const std::uint64_t before = ended.messages();
+    count(*end.sender);
+    ended.set_values(ended.values() + ended.messages() - before);
   }
+  // Of a task that failed they would be taken for those of the next attempt.
+  if (error.empty() && times.has_crossing_samples()) link_.send(std::move(times));
   link_.send(std::move(message));
   ended_.fetch_add(1, std::memory_order_release);  // pairs with all_ended()
 }

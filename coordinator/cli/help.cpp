@@ -67,7 +67,7 @@ Break
   --worker-memory B    kill a worker that has more resident, such as 256MiB (none)
 Measure
   --rate N/s           an open loop: job i is due at i/N, latency counts from then; or N/min (none)
-  --checkpoint T       how often shared-memory models bring results to safety, or never (100ms)
+  --checkpoint T  --cost on|off   shared memory's results to safety (100ms); cost of a message (on)
 )";
 constexpr const char* kRunRepeat = "  --repeat N           repetitions (1)\n";
 constexpr const char* kCompareRepeat =
@@ -217,6 +217,7 @@ std::vector<Flag> flags_of(Command command) {
                           {command, "transport"},
                           {command, "transfer"},
                           {command, "route"},
+                          {command, "cost"},
                           {command, "processors"},
                           {command, "in-flight"},
                           {command, "threads"},

@@ -55,8 +55,8 @@ class Judge {
   Done settings(const std::string& flag, std::vector<std::pair<std::string, std::string>>& out);
   Done program_input();  // --set and --input
   Done worker_path();    // --worker
-  Done transports();     // --transport and --transports, --transfer and --transfers, --route
-  Done json();           // --json
+  Done transports();  // --transport and --transports, --transfer and --transfers, --route, --cost
+  Done json();        // --json
 
   const Words& words_;
   Options options_;
@@ -64,6 +64,7 @@ class Judge {
  private:
   Done transfers();
   Done route();
+  Done cost();
 };
 
 // What --transport takes.

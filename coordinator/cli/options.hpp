@@ -44,6 +44,7 @@ struct Options {
   std::vector<transport::Kind> transports;
   std::vector<std::string> transfers;  // likewise of the shared-memory models: move, copy, encode
   bool route_coordinator = false;      // a network's channels between workers
+  bool cost = true;                    // see RunSettings
   std::uint32_t in_flight = 256;       // of the whole run
   double rate_per_second = 0;          // of an open loop; 0: a closed one
   std::uint32_t threads = 0;           // model threads: a pool of so many; 0: a thread a job

@@ -1,6 +1,6 @@
 // What jobs and results cross on in the isolated models (--transport, --transports), and how they
 // go from hand to hand in the others (--transfer, --transfers); which way a network's channels take
-// between workers (--route).
+// between workers (--route); whether the times of what crosses are noted (--cost).
 #include <algorithm>
 
 #include "cli/judge.hpp"
@@ -106,6 +106,16 @@ Done Judge::route() {
   }
   options_.route_coordinator = text != kRoutes.front();
   plan("route", text, from);
+  return cost();
+}
+
+Done Judge::cost() {
+  const auto from = given("cost");
+  const std::string text = from ? from->text : "on";
+  if (text != "on" && text != "off")
+    return stop(kExitUsage, "--cost: {} is neither on nor off; write --cost off", in_quotes(text));
+  options_.cost = text == "on";
+  plan("cost", text, from);
   return {};
 }
 

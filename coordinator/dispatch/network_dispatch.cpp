@@ -39,7 +39,7 @@ void NetworkDispatch::begin_when_all_ready() {
   attempt_began_ = now_;
   std::fill(ended_.begin(), ended_.end(), std::nullopt);
   given_.reset();
-  units_ = messages_ = bytes_ = 0;
+  units_ = messages_ = bytes_ = values_ = 0;
   v1::BeginNetwork begin;
   begin.set_attempt(attempt_);
   current_.clear();
@@ -91,6 +91,7 @@ Result<void> NetworkDispatch::take_end(const v1::TaskEnded& ended) {
   units_ += ended.units();
   messages_ += ended.messages();
   bytes_ += ended.bytes();
+  values_ += ended.values();
   finish_when_all_ended();
   return {};
 }

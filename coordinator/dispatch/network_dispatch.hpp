@@ -31,6 +31,7 @@ class NetworkDispatch final : public Dispatch {
   std::uint64_t units() const { return units_; }
   std::uint64_t messages() const { return messages_; }
   std::uint64_t bytes() const { return bytes_; }
+  std::uint64_t values() const { return values_; }  // of the messages those that are no credit
 
  private:
   enum class Phase : std::uint8_t { kGathering, kRunning };
@@ -59,6 +60,7 @@ class NetworkDispatch final : public Dispatch {
   std::uint64_t units_ = 0;
   std::uint64_t messages_ = 0;
   std::uint64_t bytes_ = 0;
+  std::uint64_t values_ = 0;
 };
 
 }  // namespace bulkhead::coordinator

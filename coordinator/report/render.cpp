@@ -177,6 +177,33 @@ Cell answer_cell(const v1::RunReport& report, const v1::ModelReport& model) {
   return {"DIFFERS", Style::kAlarm};
 }
 
+// Where something was looked at: what crossing cost, part by part.
+std::string render_crossings(const v1::RunReport& report, bool color) {
+  Table table({"model", "crossed", "looked\nat", "whole", "encode", "copy", "system\ncall",
+               "wake-up", "queueing", "decode", "rest", "of its\nCPU"});
+  bool any = false;
+  for (const v1::ModelReport& model : report.models()) {
+    if (!model.has_cost()) continue;
+    any = true;
+    const v1::Cost& cost = model.cost();
+    table.add_row({{shown(label(report, model)), Style::kStrong},
+                   {whole(cost.crossed())},
+                   {whole(cost.samples())},
+                   {duration(cost.whole_seconds())},
+                   {duration(cost.encode_seconds())},
+                   {duration(cost.copy_seconds())},
+                   {duration(cost.system_call_seconds())},
+                   {duration(cost.wake_up_seconds())},
+                   {duration(cost.queueing_seconds())},
+                   {duration(cost.decode_seconds())},
+                   {duration(cost.rest_seconds())},
+                   {fmt::format("{:.1f} %", 100 * cost.processor_share())}});
+  }
+  if (!any) return "";
+  return styled("what a message cost, in the mean\n", Style::kFaint, color) +
+         table.render(color, kWidth);
+}
+
 // Zero is quiet, anything else is not what a run is hoped to be.
 Cell loss_cell(double count) { return {whole(count), count > 0 ? Style::kAlarm : Style::kPlain}; }
 
@@ -390,6 +417,7 @@ std::string render_text(const v1::RunReport& report, bool color) {
   }
   if (std::any_of(report.models().begin(), report.models().end(), is_measured)) {
     add_section(text, render_resources(report, color));
+    add_section(text, render_crossings(report, color));
   }
   if (harmed && ran) add_section(text, render_losses(report, color));
   std::string events = render_crashes(report);

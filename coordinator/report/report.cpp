@@ -208,6 +208,39 @@ void set_percentiles(const Histogram& histogram, v1::Latency& latency) {
   latency.set_count(static_cast<double>(histogram.count()));
 }
 
+namespace {
+
+// Means, weighted by their samples.
+void merge_cost(const v1::Cost& one, v1::Cost& sum) {
+  const double samples = sum.samples() + one.samples();
+  if (samples == 0) return;
+  const double share = one.samples() / samples;
+  const auto merged = [&](double of_sum, double of_one) {
+    return of_sum + (of_one - of_sum) * share;
+  };
+  sum.set_encode_seconds(merged(sum.encode_seconds(), one.encode_seconds()));
+  sum.set_copy_seconds(merged(sum.copy_seconds(), one.copy_seconds()));
+  sum.set_system_call_seconds(merged(sum.system_call_seconds(), one.system_call_seconds()));
+  sum.set_wake_up_seconds(merged(sum.wake_up_seconds(), one.wake_up_seconds()));
+  sum.set_queueing_seconds(merged(sum.queueing_seconds(), one.queueing_seconds()));
+  sum.set_decode_seconds(merged(sum.decode_seconds(), one.decode_seconds()));
+  sum.set_rest_seconds(merged(sum.rest_seconds(), one.rest_seconds()));
+  sum.set_whole_seconds(merged(sum.whole_seconds(), one.whole_seconds()));
+  sum.set_clock_seconds(merged(sum.clock_seconds(), one.clock_seconds()));
+  sum.set_crossed(merged(sum.crossed(), one.crossed()));
+  sum.set_processor_share(merged(sum.processor_share(), one.processor_share()));
+  sum.set_samples(samples);
+}
+
+void set_cost(v1::ModelReport& model) {
+  for (const v1::Repetition& repetition : model.repetitions()) {
+    if (repetition.complete() && repetition.has_cost())
+      merge_cost(repetition.cost(), *model.mutable_cost());
+  }
+}
+
+}  // namespace
+
 void complete_report(v1::RunReport& report, const std::vector<Histogram>& service,
                      std::uint64_t seed, const std::vector<Histogram>& latency) {
   for (int i = 0; i < report.models_size(); ++i) {
@@ -218,6 +251,7 @@ void complete_report(v1::RunReport& report, const std::vector<Histogram>& servic
     if (index < latency.size()) set_latency(latency[index], seed, model);
     sum_jobs(model);
     sum_exits(model);
+    set_cost(model);
   }
   set_speedups(report);
   compare_answers(report);

@@ -113,6 +113,39 @@ std::string resource_words(const v1::ModelReport& isolated, const v1::ModelRepor
   return text + ".";
 }
 
+// The row of the same model in which each value is copied or encoded on its way (--transfers).
+const v1::ModelReport* control_of(const v1::RunReport& report, const v1::ModelReport& shared,
+                                  const char* transfer) {
+  for (const v1::ModelReport& model : report.models()) {
+    if (model.model() == shared.model() && model.transport() == transfer && model.side().empty() &&
+        is_measured(model)) {
+      return &model;
+    }
+  }
+  return nullptr;
+}
+
+// What of a price is encoding, as the control shows it, and what is left for the boundary.
+std::string split_words(const v1::RunReport& report, const v1::ModelReport& isolated,
+                        const v1::ModelReport& shared) {
+  const v1::ModelReport* const encode = control_of(report, shared, "encode");
+  const double base = shared.wall_seconds().median();
+  const double price = isolated.wall_seconds().median() - base;
+  if (encode == nullptr || price <= 0) return "";
+  const double encoding = std::max(0.0, encode->wall_seconds().median() - base);
+  std::string text =
+      fmt::format(" Of the {} more, encoding and decoding each value explains {} ({})",
+                  duration(price), duration(std::min(encoding, price)), label(report, *encode));
+  if (const v1::ModelReport* const copy = control_of(report, shared, "copy")) {
+    text += fmt::format(", where copying it takes {} ({})",
+                        duration(std::max(0.0, copy->wall_seconds().median() - base)),
+                        label(report, *copy));
+  }
+  if (encoding >= price) return text + ", so nothing is left for the boundary.";
+  return text + fmt::format("; {} are the boundary itself: system calls, wake-ups, address spaces.",
+                            duration(price - encoding));
+}
+
 void add_cost(const v1::RunReport& report, const v1::ModelReport& isolated,
               std::vector<std::string>& sentences) {
   const std::string name = wire::printable(label(report, isolated));
@@ -145,6 +178,7 @@ void add_cost(const v1::RunReport& report, const v1::ModelReport& isolated,
     text += fmt::format(" They had {} and {}, so this is not the price of isolation alone.",
                         counted(isolated.processors(), "processor"), shared->processors());
   }
+  text += split_words(report, isolated, *shared);
   sentences.push_back(text + " " + resource_words(isolated, *shared));
 }
 

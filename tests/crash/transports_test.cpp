@@ -109,5 +109,43 @@ TEST_F(TransportsTest, OneJobAtATimeGoesOn) {
   }
 }
 
+// The parts of what a message cost add up to the whole, of jobs and of a network's values.
+TEST_F(TransportsTest, WhatAMessageCostsIsToldByPart) {
+  const std::vector<std::vector<std::string>> programs{
+      {"primes", "--set", "up-to=3000000", "--set", "jobs=3000"},
+      {"pingpong", "--set", "rounds=2000"},
+      {"pingpong", "--set", "rounds=2000", "--set", "capacity=8", "--set", "balls=8"}};
+  for (std::vector<std::string> arguments : programs) {
+    arguments.insert(arguments.begin(), "compare");
+    arguments.insert(arguments.end(),
+                     {"--models", "parallel,processes", "--transports", "zmq-ipc,unix,shm",
+                      "--workers", "2", "--repeat", "1", "--json", "-"});
+    const Outcome outcome = bulkhead(arguments);
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+    const Json all = report(outcome);
+    EXPECT_FALSE(all.at("models")[0].contains("cost"));
+    for (const std::string& transport : kTransports) {
+      const Json& cost = row(all, transport).at("cost");
+      EXPECT_GT(cost.at("samples").get<double>(), 20) << transport;
+      EXPECT_GE(cost.at("crossed").get<double>(), 4000) << transport;
+      double sum = 0;
+      for (const std::string part :
+           {"encode", "copy", "system_call", "wake_up", "queueing", "decode"}) {
+        const double seconds = cost.at(part + "_seconds");
+        EXPECT_GE(seconds, 0) << part;
+        sum += seconds;
+      }
+      const double whole = cost.at("whole_seconds");
+      EXPECT_GT(whole, 0) << transport;
+      EXPECT_NEAR(sum + cost.at("rest_seconds").get<double>(), whole, whole * 1e-6) << transport;
+      EXPECT_GT(cost.at("processor_share").get<double>(), 0) << transport;
+      EXPECT_LE(cost.at("processor_share").get<double>(), 1) << transport;
+    }
+    arguments.insert(arguments.end(), {"--cost", "off"});
+    const Json without = report(bulkhead(arguments));
+    for (const Json& entry : without.at("models")) EXPECT_FALSE(entry.contains("cost"));
+  }
+}
+
 }  // namespace
 }  // namespace bulkhead::test

@@ -25,21 +25,37 @@ constexpr auto kPause = std::chrono::microseconds(20);
 
 }  // namespace
 
-PipeSender::PipeSender(Port port, std::string name, std::size_t capacity, std::size_t most_bytes)
+PipeSender::PipeSender(Port port, std::string name, std::size_t capacity, std::size_t most_bytes,
+                       std::uint32_t cost_stride)
     : port_(std::move(port)),
       name_(std::move(name)),
       capacity_(capacity),
       most_bytes_(most_bytes),
-      credit_(capacity) {}
+      credit_(capacity),
+      log_(cost_stride) {}
 
 void PipeSender::need(Outcome outcome) const {
   if (outcome != Outcome::kDone) lost(name_, port_);
 }
 
+void PipeSender::begin_value() {
+  begun_at_ = log_.looks_at(messages_) ? wire::CrossingLog::now() : 0;
+}
+
 void PipeSender::send(std::string_view bytes, base::SourceSite site) {
-  if (credit_ == 0 && capacity_ > 0) await_credit(site);
+  std::uint64_t encoded = begun_at_ != 0 ? wire::CrossingLog::now() : 0;
+  if (credit_ == 0 && capacity_ > 0) {
+    await_credit(site);
+    if (begun_at_ != 0) {  // no part of what it costs to cross: the channel was full
+      const std::uint64_t waited = wire::CrossingLog::now() - encoded;
+      begun_at_ += waited;
+      encoded += waited;
+    }
+  }
   need(port_.send(bytes, site));
+  if (begun_at_ != 0) note_copied(encoded);
   ++messages_;
+  ++batch_;
   bytes_ += bytes.size();
   if (capacity_ == 0) {
     await_credit(site);
@@ -72,8 +88,34 @@ void PipeSender::await_credit(base::SourceSite site) {
 }
 
 void PipeSender::flush(base::SourceSite site) {
-  need(port_.flush(site));
+  const std::uint64_t begin = looked_at_.empty() ? 0 : wire::CrossingLog::now();
+  const Outcome outcome = port_.try_flush();
   flushed_at_ = base::Clock::now();
+  note_flush(begin);
+  need(outcome == Outcome::kWait ? port_.flush(site) : outcome);
+}
+
+void PipeSender::note_copied(std::uint64_t encoded) {
+  v1::CrossingSample& sample = log_.at(0, messages_);
+  sample.set_encode_begin(begun_at_);
+  sample.set_encode_end(encoded);
+  sample.set_copied(wire::CrossingLog::now());
+  looked_at_.push_back(messages_);
+}
+
+// The last flush, which began then, took along what was sent, or is still at it: what it waits for,
+// a receiver that is busy, is no part of the call.
+void PipeSender::note_flush(std::uint64_t begin) {
+  const std::uint32_t batch = std::exchange(batch_, 0);
+  const auto end = static_cast<std::uint64_t>(flushed_at_.time_since_epoch().count());
+  for (const std::uint64_t value : looked_at_) {
+    v1::CrossingSample* const sample = log_.find(0, value);
+    if (sample == nullptr) continue;
+    sample->set_flush_begin(begin);
+    sample->set_flush_end(end);
+    sample->set_batch(batch);
+  }
+  looked_at_.clear();
 }
 
 void PipeSender::flush_soon(base::SourceSite site) {
@@ -85,29 +127,56 @@ void PipeSender::flush_soon(base::SourceSite site) {
       [self = shared_from_this()] {
         const std::lock_guard lock(self->mutex());
         self->flush_asked_ = false;
-        self->port_.flush();  // a loss is told to whoever sends next
-        self->flushed_at_ = base::Clock::now();
+        try {
+          self->flush(base::SourceSite::current());
+        } catch (const sched::PeerLost&) {  // told to whoever sends next
+        }
       },
       sched::kNoTag);
 }
 
 void PipeSender::close() { need(port_.close()); }
 
-PipeReceiver::PipeReceiver(Port port, std::string name, std::size_t capacity)
-    : port_(std::move(port)), name_(std::move(name)), capacity_(capacity) {}
+PipeReceiver::PipeReceiver(Port port, std::string name, std::size_t capacity,
+                           std::uint32_t cost_stride)
+    : port_(std::move(port)),
+      name_(std::move(name)),
+      capacity_(capacity),
+      notes_(cost_stride != 0),
+      log_(cost_stride) {}
 
 bool PipeReceiver::receive(std::string_view& bytes, base::SourceSite site) {
   if (closed_) return false;
-  const Outcome outcome = [&] {
-    const sched::ExternalWait external;
-    return port_.receive(bytes, site);
-  }();
+  const Outcome outcome = next(bytes, site);
   closed_ = outcome == Outcome::kClosed;
   if (closed_) return false;
   if (outcome != Outcome::kDone) lost(name_, port_);
+  const std::uint64_t got = log_.looks_at(received_) ? wire::CrossingLog::now() : 0;
   ++taken_;
   if (taken_ >= std::max<std::size_t>(1, (capacity_ + 1) / 2)) give_back(site);
+  if (got != 0) {
+    v1::CrossingSample& sample = log_.at(0, received_);
+    times_.fill(sample, got);
+    sample.set_taken(wire::CrossingLog::now());
+  }
+  ++received_;
   return true;
+}
+
+Outcome PipeReceiver::next(std::string_view& bytes, base::SourceSite site) {
+  Outcome outcome = port_.try_receive(bytes);
+  if (outcome != Outcome::kWait) return outcome;
+  if (notes_) times_.asleep = wire::CrossingLog::now();
+  const sched::ExternalWait external;
+  outcome = port_.receive(bytes, site);
+  if (notes_) times_.woke = wire::CrossingLog::now();
+  return outcome;
+}
+
+void PipeReceiver::value_decoded() {
+  v1::CrossingSample* const sample = log_.find(0, received_ - 1);
+  if (sample == nullptr) return;
+  sample->set_decoded(wire::CrossingLog::now());
 }
 
 // A sender that is gone needs none; that it is gone, what comes next will tell.

@@ -16,9 +16,11 @@
 
 #include <bulkhead/base/clock.hpp>
 #include <bulkhead/program/pipe.hpp>
+#include <bulkhead/wire/crossing_log.hpp>
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "crossing/port.hpp"
 
@@ -27,18 +29,24 @@ namespace bulkhead::crossing {
 class PipeSender final : public program::SendPipe, public std::enable_shared_from_this<PipeSender> {
  public:
   // `name` is the channel's, for PeerLost. The port has said which one it is.
-  PipeSender(Port port, std::string name, std::size_t capacity, std::size_t most_bytes);
+  // `cost_stride`: as in Boot.
+  PipeSender(Port port, std::string name, std::size_t capacity, std::size_t most_bytes,
+             std::uint32_t cost_stride = 0);
 
+  void begin_value() override;
   void send(std::string_view bytes, base::SourceSite site) override;
   void close() override;
   std::size_t most_bytes() const override { return most_bytes_; }
 
-  // Sent so far, under the mutex.
+  // Sent so far, and the times of them. Under the mutex, as in the other one.
   std::uint64_t messages() const { return messages_; }
   std::uint64_t bytes() const { return bytes_; }
+  v1::CrossingSamples take_samples() { return log_.take(); }
 
  private:
   void await_credit(base::SourceSite site);
+  void note_copied(std::uint64_t encoded);
+  void note_flush(std::uint64_t begin);
   void flush(base::SourceSite site);
   void flush_soon(base::SourceSite site);
   void need(Outcome outcome) const;
@@ -53,21 +61,28 @@ class PipeSender final : public program::SendPipe, public std::enable_shared_fro
   std::uint64_t bytes_ = 0;
   base::TimePoint flushed_at_{};
   bool flush_asked_ = false;  // a goroutine will
+  wire::CrossingLog log_;
+  std::uint64_t begun_at_ = 0;  // the value that is being sent, if its times are noted
+  std::uint32_t batch_ = 0;     // values since the last flush, and those among them that are noted
+  std::vector<std::uint64_t> looked_at_;
 };
 
 class PipeReceiver final : public program::ReceivePipe {
  public:
   // What joins it has been received.
-  PipeReceiver(Port port, std::string name, std::size_t capacity);
+  PipeReceiver(Port port, std::string name, std::size_t capacity, std::uint32_t cost_stride = 0);
 
   bool receive(std::string_view& bytes, base::SourceSite site) override;
+  void value_decoded() override;
   void end() override;
 
-  // Credits sent so far, under the mutex.
+  // Credits sent so far.
   std::uint64_t messages() const { return messages_; }
   std::uint64_t bytes() const { return bytes_; }
+  v1::CrossingSamples take_samples() { return log_.take(); }
 
  private:
+  Outcome next(std::string_view& bytes, base::SourceSite site);
   void give_back(base::SourceSite site);
 
   Port port_;
@@ -78,6 +93,10 @@ class PipeReceiver final : public program::ReceivePipe {
   std::uint64_t messages_ = 0;
   std::uint64_t bytes_ = 0;
   bool closed_ = false;
+  const bool notes_;
+  wire::CrossingLog log_;
+  wire::ReceiverTimes times_;
+  std::uint64_t received_ = 0;
 };
 
 }  // namespace bulkhead::crossing

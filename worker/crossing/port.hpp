@@ -51,6 +51,10 @@ class Port {
   Outcome close(base::SourceSite site = base::SourceSite::current());
   Outcome receive(std::string_view& message, base::SourceSite site = base::SourceSite::current());
 
+  // As in Connection: kWait when nothing is there yet.
+  Outcome try_receive(std::string_view& message) { return connection_->receive(message); }
+  Outcome try_flush() { return connection_->flush(); }  // kWait: some of it has not left
+
   std::string broken() const { return connection_->broken(); }
 
  private:

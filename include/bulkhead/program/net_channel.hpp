@@ -132,6 +132,7 @@ class PipedSender final : public sched::FarSender<T> {
   void send(T&& value, base::SourceSite site) override {
     const std::lock_guard lock(pipe_->mutex());
     BULKHEAD_CHECK(!closed_, "send on a closed channel");
+    pipe_->begin_value();
     Writer writer(std::move(room_));
     write(writer, value);
     room_ = writer.take();
@@ -170,6 +171,7 @@ class PipedReceiver final : public sched::FarReceiver<T> {
     std::string_view bytes;
     if (!pipe_->receive(bytes, site)) return std::nullopt;
     auto value = decode_value<T>(bytes);
+    pipe_->value_decoded();
     if (!value) {
       throw sched::PeerLost("peer lost: on channel '" + channel_.name() +
                             "' came what is no value of it: " + value.error().text);

@@ -12,6 +12,8 @@ namespace bulkhead::program {
 class SendPipe {
  public:
   virtual ~SendPipe() = default;
+  // The next value is about to be encoded; for who notes the times.
+  virtual void begin_value() = 0;
   // Returns when the channel has room for it, or, where the capacity is 0, when the other end has
   // taken it. `bytes` must not exceed most_bytes().
   virtual void send(std::string_view bytes, base::SourceSite site) = 0;
@@ -28,7 +30,8 @@ class ReceivePipe {
   virtual ~ReceivePipe() = default;
   // False: closed and drained, for good. `bytes` is valid until the next call.
   virtual bool receive(std::string_view& bytes, base::SourceSite site) = 0;
-  virtual void end() = 0;  // nobody receives here any more
+  virtual void value_decoded() = 0;  // the one received last; for who notes the times
+  virtual void end() = 0;            // nobody receives here any more
   sched::Mutex& mutex() { return mutex_; }
 
  private:

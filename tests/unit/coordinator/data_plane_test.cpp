@@ -72,7 +72,7 @@ class DataPlaneTest : public testing::TestWithParam<Kind>, public DataPlane::Eve
     std::string pattern = testing::TempDir() + "data-XXXXXX";
     ASSERT_NE(mkdtemp(pattern.data()), nullptr);
     directory_ = pattern;
-    auto plane = DataPlane::open(GetParam(), directory_, "data", "token of the run", *this);
+    auto plane = DataPlane::open(GetParam(), directory_, "data", "token of the run", 0, *this);
     ASSERT_TRUE(plane.has_value()) << plane.error().text;
     plane_ = std::move(*plane);
   }

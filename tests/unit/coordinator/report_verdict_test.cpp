@@ -307,5 +307,32 @@ TEST(VerdictTest, SpeedUpIsOverSequentialAndAbsentWithoutIt) {
   EXPECT_EQ(report.models(1).speedup(), 1);
 }
 
+// Rows of parallel, its controls, and one that is isolated.
+v1::RunReport with_controls(double copy, double encode, double isolated) {
+  v1::RunReport report;
+  add_model(report, "parallel", std::vector<double>(5, 1.0)).set_transport("memory");
+  add_model(report, "parallel", std::vector<double>(5, copy)).set_transport("copy");
+  add_model(report, "parallel", std::vector<double>(5, encode)).set_transport("encode");
+  add_model(report, "processes", std::vector<double>(5, isolated)).set_transport("shm");
+  complete_report(report, {}, 1);
+  return report;
+}
+
+TEST(VerdictTest, ControlsSplitThePriceIntoEncodingAndTheBoundary) {
+  const auto sentences = [](const v1::RunReport& report) {
+    return std::vector<std::string>(report.verdict().begin(), report.verdict().end());
+  };
+  EXPECT_THAT(sentences(with_controls(1.25, 1.5, 3.0)),
+              testing::Contains(HasSubstr(
+                  "Of the 2.00 s more, encoding and decoding each value explains 500 ms "
+                  "(parallel/encode), where copying it takes 250 ms (parallel/copy); 1.50 s are "
+                  "the boundary itself: system calls, wake-ups, address spaces.")));
+  EXPECT_THAT(sentences(with_controls(1.25, 9.0, 3.0)),
+              testing::Contains(HasSubstr("explains 2.00 s (parallel/encode), where copying it "
+                                          "takes 250 ms (parallel/copy), so nothing is left")));
+  EXPECT_THAT(sentences(with_controls(1.25, 1.5, 0.9)),
+              testing::Each(Not(HasSubstr("more, encoding"))));
+}
+
 }  // namespace
 }  // namespace bulkhead::coordinator

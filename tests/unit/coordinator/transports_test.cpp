@@ -65,6 +65,15 @@ TEST_F(TransportsTest, MistakesAreNamed) {
             "bulkhead: --transport and --transports: give one of them; --transports shm,unix\n");
 }
 
+TEST_F(TransportsTest, TheRouteAndTheCostAreSwitches) {
+  EXPECT_FALSE(parse({"run", "primes"})->route_coordinator);
+  EXPECT_TRUE(parse({"run", "primes", "--route", "coordinator"})->route_coordinator);
+  EXPECT_TRUE(parse({"run", "primes"})->cost);
+  EXPECT_FALSE(parse({"compare", "primes", "--cost", "off"})->cost);
+  EXPECT_EQ(refusal({"run", "primes", "--cost", "some"}),
+            "bulkhead: --cost: 'some' is neither on nor off; write --cost off\n");
+}
+
 TEST_F(TransportsTest, ValuesAreMovedUnlessAControlIsAskedFor) {
   EXPECT_THAT(parse({"run", "primes"})->transfers, ElementsAre("move"));
   EXPECT_THAT(parse({"run", "primes", "--transfer", "encode"})->transfers, ElementsAre("encode"));
