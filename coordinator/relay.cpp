@@ -110,8 +110,9 @@ void Relay::read(End& end) {
   for (std::size_t i = 0; i < kMostAtOnce && !end.ended; ++i) {
     End* const other = other_of(end);
     if (end.held || end.closed) {
-      if (other == nullptr || end.told || !hand_on(end, *other)) return;
-      if (end.closed) return;
+      // Nothing is taken from here meanwhile, so nobody is to say that there is something.
+      if (other == nullptr || end.told || !hand_on(end, *other)) return end.watch.for_no_message();
+      if (end.closed) return end.watch.for_no_message();
     }
     std::string_view bytes;
     switch (end.connection->receive(bytes)) {

@@ -25,6 +25,7 @@ class Watch {
   void for_room(const transport::Signal& signal) {
     change(room_, {signal.fd, signal.writable ? EPOLLOUT : EPOLLIN});
   }
+  void for_no_message() { change(message_, {}); }
   void for_no_room() { change(room_, {}); }
   bool waits_for_room() const { return room_.fd >= 0; }
 
