@@ -39,6 +39,7 @@ void NetworkDispatch::begin_when_all_ready() {
   attempt_began_ = now_;
   std::fill(ended_.begin(), ended_.end(), std::nullopt);
   given_.reset();
+  lost_.reset();
   units_ = messages_ = bytes_ = values_ = 0;
   v1::BeginNetwork begin;
   begin.set_attempt(attempt_);
@@ -61,7 +62,7 @@ Result<void> NetworkDispatch::message(WorkerKey key, v1::ToCoordinator&& message
   // Of an attempt that has failed, from a worker that does not know it yet.
   if (!current_.contains(key) && members_.contains(key)) return {};
   if (!current_.contains(key)) return fail(Code::kProtocolError, "spoke before it was to begin");
-  if (message.has_task_ended()) return take_end(message.task_ended());
+  if (message.has_task_ended()) return take_end(key, message.task_ended());
   if (!message.has_answer()) {
     return fail(Code::kProtocolError, "sent message {} in the middle of a network",
                 static_cast<int>(message.body_case()));
@@ -71,8 +72,16 @@ Result<void> NetworkDispatch::message(WorkerKey key, v1::ToCoordinator&& message
   return {};
 }
 
-Result<void> NetworkDispatch::take_end(const v1::TaskEnded& ended) {
-  if (ended.task() >= tasks_.size() || ended_[ended.task()])
+// As each worker computes it, too: in blocks.
+std::uint32_t NetworkDispatch::worker_of(std::size_t task) const {
+  return static_cast<std::uint32_t>(task * workers_ / tasks_.size()) + 1;
+}
+
+Result<void> NetworkDispatch::take_end(WorkerKey key, const v1::TaskEnded& ended) {
+  if (ended.task() >= tasks_.size() || worker_of(ended.task()) != key.worker)
+    return fail(Code::kProtocolError, "told how task {} ended, which it does not have",
+                ended.task());
+  if (ended_[ended.task()])
     return fail(Code::kProtocolError, "told twice how task {} ended", ended.task());
   if (ended.peer_lost()) {
     fail_attempt(std::nullopt);
@@ -85,6 +94,7 @@ Result<void> NetworkDispatch::take_end(const v1::TaskEnded& ended) {
           fmt::format("task '{}' failed: {}", wire::printable(tasks_[ended.task()], 100), error));
     }
     fail_attempt(std::nullopt);
+    lost_.reset();  // no death's doing
     return {};
   }
   ended_[ended.task()] = ended.service_seconds();

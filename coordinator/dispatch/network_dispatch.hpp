@@ -39,7 +39,8 @@ class NetworkDispatch final : public Dispatch {
   void begin_when_all_ready();
   // Whatever has come of this attempt is void; its workers, but for `dead`, are replaced.
   void fail_attempt(std::optional<WorkerKey> dead);
-  Result<void> take_end(const v1::TaskEnded& ended);
+  std::uint32_t worker_of(std::size_t task) const;
+  Result<void> take_end(WorkerKey key, const v1::TaskEnded& ended);
   void finish_when_all_ended();
 
   const std::vector<std::string> tasks_;

@@ -153,7 +153,11 @@ bool PipeReceiver::receive(std::string_view& bytes, base::SourceSite site) {
   if (outcome != Outcome::kDone) lost(name_, port_);
   const std::uint64_t got = log_.looks_at(received_) ? wire::CrossingLog::now() : 0;
   ++taken_;
-  if (taken_ >= std::max<std::size_t>(1, (capacity_ + 1) / 2)) give_back(site);
+  if (taken_ >= std::max<std::size_t>(1, (capacity_ + 1) / 2)) {
+    give_back(site);
+  } else {
+    give_back_soon();
+  }
   if (got != 0) {
     v1::CrossingSample& sample = log_.at(0, received_);
     times_.fill(sample, got);
@@ -168,7 +172,9 @@ Outcome PipeReceiver::next(std::string_view& bytes, base::SourceSite site) {
   if (outcome != Outcome::kWait) return outcome;
   if (notes_) times_.asleep = wire::CrossingLog::now();
   const sched::ExternalWait external;
+  waiting_.store(true);
   outcome = port_.receive(bytes, site);
+  waiting_.store(false);
   if (notes_) times_.woke = wire::CrossingLog::now();
   return outcome;
 }
@@ -188,6 +194,24 @@ void PipeReceiver::give_back(base::SourceSite site) {
   if (port_.send(credit, site) == Outcome::kDone) port_.flush(site);
 }
 
-void PipeReceiver::end() { port_.close(); }
+// There is room for as many values more, so a sender that waits must hear of it although nobody
+// receives just then. Nothing is left undone: either the goroutine sees that nobody waits, or
+// whoever does comes back after it has taken back that it was asked, and asks again.
+void PipeReceiver::give_back_soon() {
+  if (give_asked_.exchange(true)) return;
+  sched::go(
+      [self = shared_from_this()] {
+        self->give_asked_.store(false);
+        if (self->waiting_.load()) return;
+        const std::lock_guard lock(self->mutex());
+        if (self->taken_ > 0 && !self->ended_) self->give_back(base::SourceSite::current());
+      },
+      sched::kNoTag);
+}
+
+void PipeReceiver::end() {
+  ended_ = true;
+  port_.close();
+}
 
 }  // namespace bulkhead::crossing

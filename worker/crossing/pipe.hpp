@@ -2,10 +2,10 @@
 // connection of its own.
 //
 // The receiver's end holds the buffer: what has come and was not taken. A sender begins with as
-// much credit as the channel has capacity, and each value costs one; what was taken is given back
-// when it is half of the capacity, so that a sender whose receiver keeps up never waits and a
-// credit is rare. A channel without a buffer begins with none: a value leaves at once, and its
-// credit says that it was taken.
+// much credit as the channel has capacity, and each value costs one. What was taken is given back
+// when it is half of the capacity, or when its receiver turns to something else: one that waits for
+// the next value will take it, so whoever sends to it needs no credit for that. A channel without
+// a buffer begins with none: a value leaves at once, and its credit says that it was taken.
 //
 // Values leave in batches of what has accumulated: the first asks for a flush, which comes when all
 // that could run at that moment has had its turn. One that comes after a pause leaves at once.
@@ -14,6 +14,7 @@
 // before the capacity is used up, and their sender waits then.
 #pragma once
 
+#include <atomic>
 #include <bulkhead/base/clock.hpp>
 #include <bulkhead/program/pipe.hpp>
 #include <bulkhead/wire/crossing_log.hpp>
@@ -67,7 +68,8 @@ class PipeSender final : public program::SendPipe, public std::enable_shared_fro
   std::vector<std::uint64_t> looked_at_;
 };
 
-class PipeReceiver final : public program::ReceivePipe {
+class PipeReceiver final : public program::ReceivePipe,
+                           public std::enable_shared_from_this<PipeReceiver> {
  public:
   // What joins it has been received.
   PipeReceiver(Port port, std::string name, std::size_t capacity, std::uint32_t cost_stride = 0);
@@ -84,6 +86,7 @@ class PipeReceiver final : public program::ReceivePipe {
  private:
   Outcome next(std::string_view& bytes, base::SourceSite site);
   void give_back(base::SourceSite site);
+  void give_back_soon();
 
   Port port_;
   const std::string name_;
@@ -93,6 +96,10 @@ class PipeReceiver final : public program::ReceivePipe {
   std::uint64_t messages_ = 0;
   std::uint64_t bytes_ = 0;
   bool closed_ = false;
+  bool ended_ = false;
+  // Not under the mutex; seq_cst, see give_back_soon().
+  std::atomic<bool> waiting_{false};     // for a value
+  std::atomic<bool> give_asked_{false};  // a goroutine will
   const bool notes_;
   wire::CrossingLog log_;
   wire::ReceiverTimes times_;

@@ -44,13 +44,14 @@ void Net::set_body(std::size_t task, bool answers, Body body) {
 void Net::check() const {
   std::set<std::string> names;
   for (const TaskRecord& task : tasks_) {
-    need(!task.name.empty() && names.insert(task.name).second,
-         fmt::format("two tasks are called '{}'", task.name));
+    need(!task.name.empty(), "a task has no name");
+    need(names.insert(task.name).second, fmt::format("two tasks are called '{}'", task.name));
     need(static_cast<bool>(task.body), fmt::format("task '{}' has no body", task.name));
   }
   names.clear();
   for (const auto& channel : channels_) {
-    need(!channel->name().empty() && names.insert(channel->name()).second,
+    need(!channel->name().empty(), "a channel has no name");
+    need(names.insert(channel->name()).second,
          fmt::format("two channels are called '{}'", channel->name()));
     need(channel->sender() >= 0, fmt::format("no task sends on channel '{}'", channel->name()));
     need(channel->receiver() >= 0,
