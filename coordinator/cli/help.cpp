@@ -109,6 +109,7 @@ sched
 ipc, with 64 B, 1 KiB and 64 KiB: there and back, and one way as fast as they are taken
   call channel threads inproc                           within a process
   shm unix zmq-ipc                                      goroutines of two processes
+  channel-shm channel-unix channel-zmq-ipc rendezvous-shm   a channel between two workers
   raw-line raw-pipe raw-unix                            floors: what the machine gives
 
   --only A,B           these rows (all)

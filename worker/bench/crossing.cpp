@@ -10,6 +10,7 @@
 #include <array>
 #include <atomic>
 #include <bulkhead/base/check.hpp>
+#include <bulkhead/program/net_channel.hpp>
 #include <bulkhead/sched/channel.hpp>
 #include <bulkhead/sched/scheduler.hpp>
 #include <condition_variable>
@@ -18,10 +19,12 @@
 #include <deque>
 #include <filesystem>
 #include <mutex>
+#include <optional>
 #include <thread>
 
 #include "bench/asking.hpp"
 #include "bench/places.hpp"
+#include "crossing/pipe.hpp"
 #include "crossing/port.hpp"
 
 namespace bulkhead::bench {
@@ -322,6 +325,96 @@ std::vector<Figure> zmq_ipc_transport(const Crossing& asked) {
   return between_processes(asked, transport::Kind::kZmqIpc);
 }
 
+// --- channels between workers ---
+
+// A channel each way, as a network's tasks have them.
+class FarChannels {
+ public:
+  FarChannels(std::size_t capacity, bool asks)
+      : there_("there", capacity), back_("back", capacity), asks_(asks) {}
+  // The connections of the two, in that order.
+  void join(PortEnd there, PortEnd back) {
+    send(asks_ ? there_ : back_, std::move(asks_ ? there : back));
+    receive(asks_ ? back_ : there_, std::move(asks_ ? back : there));
+  }
+  void send(const std::string& message) const { (asks_ ? there_ : back_).out().send(message); }
+  void flush() const {}
+  void receive(std::string& message) const {
+    message = std::move(*(asks_ ? back_ : there_).in().receive());
+  }
+
+ private:
+  using Channel = program::NetChannel<std::string>;
+  static void send(Channel& channel, PortEnd end) {
+    channel.send_into(std::make_shared<crossing::PipeSender>(std::move(end.port), channel.name(),
+                                                             channel.capacity(), 2 * kLargest));
+  }
+  static void receive(Channel& channel, PortEnd end) {
+    channel.receive_from(std::make_shared<crossing::PipeReceiver>(
+        std::move(end.port), channel.name(), channel.capacity()));
+  }
+
+  Channel there_;
+  Channel back_;
+  const bool asks_;
+};
+
+std::vector<Figure> between_workers(const Crossing& asked, transport::Kind kind,
+                                    std::size_t capacity) {
+  std::vector<Figure> figures;
+  for (const std::size_t size : asked.sizes) {
+    Meeting meeting(kind);
+    Board& board = shared_board();
+    BULKHEAD_CHECK(transport::end_threads(), "a connection is left");  // we fork
+    in_two_processes(
+        asked.apart,
+        [&] {
+          in_goroutine(1, [&] {
+            FarChannels end(capacity, true);
+            std::array<std::optional<PortEnd>, 2> ends;
+            std::string which(1, '\0');
+            for (int i = 0; i < 2; ++i) {
+              PortEnd port = meeting.accept();
+              port.receive(which);
+              ends.at(which[0] == 'b' ? 1 : 0) = std::move(port);
+            }
+            end.join(std::move(*ends[0]), std::move(*ends[1]));
+            Asker(end, asked.name, size, board).run(figures);
+          });
+        },
+        [&] {
+          in_goroutine(1, [&] {
+            FarChannels end(capacity, false);
+            const auto connect = [&](const char* which) {
+              PortEnd port = meeting.connect();
+              port.send(which);
+              port.flush();
+              return port;
+            };
+            PortEnd there = connect("t");
+            end.join(std::move(there), connect("b"));
+            answer(end, size, board);
+          });
+          transport::end_threads();  // and what it sent last has left
+        });
+  }
+  return figures;
+}
+
+// Room for as many as a local channel has in its row.
+std::vector<Figure> channel_over_shm(const Crossing& asked) {
+  return between_workers(asked, transport::Kind::kShm, 128);
+}
+std::vector<Figure> channel_over_unix(const Crossing& asked) {
+  return between_workers(asked, transport::Kind::kUnix, 128);
+}
+std::vector<Figure> channel_over_zmq_ipc(const Crossing& asked) {
+  return between_workers(asked, transport::Kind::kZmqIpc, 128);
+}
+std::vector<Figure> rendezvous_over_shm(const Crossing& asked) {
+  return between_workers(asked, transport::Kind::kShm, 0);
+}
+
 std::vector<Figure> inproc_transport(const Crossing& asked) {
   std::vector<Figure> figures;
   if (!asked.apart) keep_to(Place(false).cpus[0]);
@@ -358,6 +451,10 @@ const std::vector<CrossingRow>& crossing_rows() {
                                               {"shm", shm_transport},
                                               {"unix", unix_transport},
                                               {"zmq-ipc", zmq_ipc_transport},
+                                              {"channel-shm", channel_over_shm},
+                                              {"channel-unix", channel_over_unix},
+                                              {"channel-zmq-ipc", channel_over_zmq_ipc},
+                                              {"rendezvous-shm", rendezvous_over_shm},
                                               {"raw-line", raw_line},
                                               {"raw-pipe", raw_pipe},
                                               {"raw-unix", raw_unix}};

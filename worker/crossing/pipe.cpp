@@ -14,8 +14,9 @@ namespace bulkhead::crossing {
 namespace {
 
 // A value that comes so long after the last flush does not wait for company: to send it alone costs
-// about that.
-constexpr auto kPause = std::chrono::microseconds(20);
+// about that, by a system call and in memory.
+constexpr base::Duration kPause = std::chrono::microseconds(5);
+constexpr base::Duration kPauseInMemory = std::chrono::nanoseconds(200);
 
 [[noreturn]] void lost(const std::string& name, const Port& port) {
   const std::string why = port.broken();
@@ -31,6 +32,7 @@ PipeSender::PipeSender(Port port, std::string name, std::size_t capacity, std::s
       name_(std::move(name)),
       capacity_(capacity),
       most_bytes_(most_bytes),
+      pause_(port_.is_memory() ? kPauseInMemory : kPause),
       credit_(capacity),
       log_(cost_stride) {}
 
@@ -66,31 +68,26 @@ void PipeSender::send(std::string_view bytes, base::SourceSite site) {
   flush_soon(site);
 }
 
-// Credit is a matter of the other process: who waits for it is no part of a deadlock here.
 void PipeSender::await_credit(base::SourceSite site) {
   flush(site);
-  bool stopped = false;
-  {
-    const sched::ExternalWait external;
-    while (credit_ == 0 && !stopped) {
-      std::string_view bytes;
-      const Outcome outcome = port_.receive(bytes, site);
-      stopped = outcome == Outcome::kClosed;
-      if (stopped) break;
-      need(outcome);
-      const auto credit = wire::decode_credit(bytes);
-      if (!credit || *credit > std::max<std::size_t>(capacity_, 1)) lost(name_, port_);
-      credit_ += *credit;
-    }
+  while (credit_ == 0) {
+    std::string_view bytes;
+    const Outcome outcome = port_.receive(bytes, site);
+    // As on any channel from which nobody will receive: for ever, and a deadlock if all do.
+    if (outcome == Outcome::kClosed)
+      sched::internal::wait_for_ever({sched::ParkReason::kSend, this, site});
+    need(outcome);
+    const auto credit = wire::decode_credit(bytes);
+    if (!credit || *credit > std::max<std::size_t>(capacity_, 1)) lost(name_, port_);
+    credit_ += *credit;
   }
-  // As on any channel from which nobody will receive: for ever, and a deadlock if all do.
-  if (stopped) sched::internal::wait_for_ever({sched::ParkReason::kSend, this, site});
 }
 
 void PipeSender::flush(base::SourceSite site) {
   const std::uint64_t begin = looked_at_.empty() ? 0 : wire::CrossingLog::now();
   const Outcome outcome = port_.try_flush();
-  flushed_at_ = base::Clock::now();
+  // Where each value leaves at once nobody asks when the last one did.
+  if (capacity_ > 0 || begin != 0) flushed_at_ = base::Clock::now();
   note_flush(begin);
   need(outcome == Outcome::kWait ? port_.flush(site) : outcome);
 }
@@ -120,7 +117,7 @@ void PipeSender::note_flush(std::uint64_t begin) {
 
 void PipeSender::flush_soon(base::SourceSite site) {
   if (flush_asked_) return;
-  if (base::Clock::now() - flushed_at_ >= kPause) return flush(site);
+  if (base::Clock::now() - flushed_at_ >= pause_) return flush(site);
   flush_asked_ = true;
   // No part of any task. It starts when all that can run now has had its turn.
   sched::go(
@@ -142,6 +139,7 @@ PipeReceiver::PipeReceiver(Port port, std::string name, std::size_t capacity,
     : port_(std::move(port)),
       name_(std::move(name)),
       capacity_(capacity),
+      lends_(capacity > 2),
       notes_(cost_stride != 0),
       log_(cost_stride) {}
 
@@ -153,7 +151,7 @@ bool PipeReceiver::receive(std::string_view& bytes, base::SourceSite site) {
   if (outcome != Outcome::kDone) lost(name_, port_);
   const std::uint64_t got = log_.looks_at(received_) ? wire::CrossingLog::now() : 0;
   ++taken_;
-  if (taken_ >= std::max<std::size_t>(1, (capacity_ + 1) / 2)) {
+  if (!lends_ || taken_ >= (capacity_ + 1) / 2) {
     give_back(site);
   } else {
     give_back_soon();
@@ -171,10 +169,9 @@ Outcome PipeReceiver::next(std::string_view& bytes, base::SourceSite site) {
   Outcome outcome = port_.try_receive(bytes);
   if (outcome != Outcome::kWait) return outcome;
   if (notes_) times_.asleep = wire::CrossingLog::now();
-  const sched::ExternalWait external;
-  waiting_.store(true);
+  if (lends_) waiting_.store(true);
   outcome = port_.receive(bytes, site);
-  waiting_.store(false);
+  if (lends_) waiting_.store(false);
   if (notes_) times_.woke = wire::CrossingLog::now();
   return outcome;
 }

@@ -56,6 +56,7 @@ class PipeSender final : public program::SendPipe, public std::enable_shared_fro
   const std::string name_;
   const std::size_t capacity_;
   const std::size_t most_bytes_;
+  const base::Duration pause_;
   // All under the mutex.
   std::size_t credit_;
   std::uint64_t messages_ = 0;
@@ -91,6 +92,7 @@ class PipeReceiver final : public program::ReceivePipe,
   Port port_;
   const std::string name_;
   const std::size_t capacity_;
+  const bool lends_;  // what was taken is not given back at once
   // All under the mutex.
   std::size_t taken_ = 0;  // and not given back yet
   std::uint64_t messages_ = 0;

@@ -46,6 +46,8 @@ void wait_for(Connection& connection, Side side, base::SourceSite site) {
   if (connection.tells_wakers()) return ToldWait().wait(connection, side, site);
   const auto signal = transport::prepare_to_wait(connection, side);
   if (!signal) return;
+  // What the other end does is no part of a deadlock here.
+  const sched::ExternalWait external;
   if (signal->writable)
     sched::await_writable(signal->fd, site);
   else

@@ -54,6 +54,7 @@ class Port {
   // As in Connection: kWait when nothing is there yet.
   Outcome try_receive(std::string_view& message) { return connection_->receive(message); }
   Outcome try_flush() { return connection_->flush(); }  // kWait: some of it has not left
+  bool is_memory() const { return connection_->is_memory(); }
 
   std::string broken() const { return connection_->broken(); }
 
