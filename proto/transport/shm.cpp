@@ -49,7 +49,7 @@ std::optional<Signal> ShmBell::arm(Side side, Waker&) {
     if (event.data.fd == descriptors_.socket.get()) gone_.store(true, std::memory_order_relaxed);
   }
   if (gone()) return std::nullopt;
-  return Signal{.fd = descriptors_.watched.get()};
+  return Signal{.fd = descriptors_.watched.get(), .standing = true};
 }
 
 Result<ShmOffer> make_shm_offer(std::size_t window_bytes) {

@@ -33,7 +33,8 @@ class UnixStream {
   bool ended() const { return ended_; }
 
   std::optional<Signal> prepare_to_wait(Side side, Waker&) {
-    return Signal{.fd = socket_.get(), .writable = side == Side::kSender};
+    const bool sends = side == Side::kSender;
+    return Signal{.fd = socket_.get(), .writable = sends, .standing = !sends};
   }
   bool cancel_wait(Side) { return true; }
   std::string broken() const { return {}; }

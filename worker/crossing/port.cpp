@@ -42,13 +42,15 @@ class ToldWait final : public transport::Waker {
 
 }  // namespace
 
-void wait_for(Connection& connection, Side side, base::SourceSite site) {
-  if (connection.tells_wakers()) return ToldWait().wait(connection, side, site);
-  const auto signal = transport::prepare_to_wait(connection, side);
+void Port::wait(Side side, base::SourceSite site) {
+  if (connection_->tells_wakers()) return ToldWait().wait(*connection_, side, site);
+  const auto signal = transport::prepare_to_wait(*connection_, side);
   if (!signal) return;
   // What the other end does is no part of a deadlock here.
   const sched::ExternalWait external;
-  if (signal->writable)
+  if (signal->standing)
+    reads_.wait(signal->fd, site);
+  else if (signal->writable)
     sched::await_writable(signal->fd, site);
   else
     sched::await_readable(signal->fd, site);
@@ -71,7 +73,7 @@ Outcome Port::persist(Side side, Patience& patience, base::SourceSite site, Atte
     if (looks > 0) patience.failed();
   }
   do {
-    wait_for(*connection_, side, site);
+    wait(side, site);
     outcome = attempt();
   } while (outcome == Outcome::kWait);
   return outcome;

@@ -12,6 +12,8 @@
 #include <memory>
 #include <string_view>
 
+#include "sched/standing_read.hpp"
+
 namespace bulkhead::crossing {
 
 using transport::Connection;
@@ -62,13 +64,13 @@ class Port {
   template <class Attempt>
   Outcome persist(Side side, Patience& patience, base::SourceSite site, Attempt attempt);
 
+  // Until the side may go on, or for nothing. After kWait.
+  void wait(Side side, base::SourceSite site);
+
   std::unique_ptr<Connection> connection_;
+  sched::StandingRead reads_;
   Patience of_sender_;
   Patience of_receiver_;
 };
-
-// Until `side` may go on, or for nothing. After kWait, on the side's goroutine or thread.
-void wait_for(Connection& connection, Side side,
-              base::SourceSite site = base::SourceSite::current());
 
 }  // namespace bulkhead::crossing

@@ -35,7 +35,7 @@ struct Reading {
   BULKHEAD_FIELDS(files, skipped)
 };
 
-bool is_space(char c) {
+bool is_blank(char c) {
   return c == ' ' || c == '\t' || c == '\n' || c == '\v' || c == '\f' || c == '\r';
 }
 
@@ -152,7 +152,7 @@ class Pipeline {
     BlockDigest digest{.bytes = block.bytes.size(), .digest = digest_of(block.bytes)};
     for (const char c : block.bytes) {
       if (c == '\n') ++digest.lines;
-      const bool space = is_space(c);
+      const bool space = is_blank(c);
       if (between && !space) ++digest.words;
       between = space;
     }

@@ -9,6 +9,7 @@
 // What reads errno is BULKHEAD_OPAQUE: its callers may go on on another thread.
 #include "sched/poller.hpp"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -26,6 +27,7 @@
 
 #include "sched/await_descriptor.hpp"
 #include "sched/processor.hpp"
+#include "sched/standing_read.hpp"
 #include "sched/thread_blocks.hpp"
 
 namespace bulkhead::sched {
@@ -43,7 +45,10 @@ timespec to_timespec(std::int64_t nanoseconds) {
 }
 
 constexpr std::int64_t kNow = 0;
-constexpr std::uint64_t kWakes = 0xffffffff;  // no ticket: no such descriptor
+// No tickets, as there are no such descriptors.
+constexpr std::uint64_t kWakes = 0xffffffff;
+constexpr std::uint64_t kStanding = 0xfffffffe;  // in the lower half; a number in the upper
+constexpr std::size_t kSweepAt = 1024;           // registrations, of which many may be gone
 
 using Events = std::array<epoll_event, kMostEvents>;
 
@@ -82,7 +87,38 @@ std::uint64_t ticket(int fd, std::uint32_t turn) {
   return std::uint64_t{turn} << 32 | static_cast<std::uint32_t>(fd);
 }
 
+std::uint64_t standing_ticket(std::uint32_t number) {
+  return std::uint64_t{number} << 32 | kStanding;
+}
+
 }  // namespace
+
+// A registration that stays. The descriptor is a duplicate of its own, so that waits of the other
+// kind for the same file have theirs.
+struct Standing {
+  std::shared_ptr<const base::UniqueFd> epoll;
+  base::UniqueFd fd;
+  const pid_t owner = ::getpid();
+  std::uint32_t number = 0;
+  // Guarded by the poller's lock.
+  Poller::FdWait* waiter = nullptr;
+  bool ready = false;  // since the last wait
+  bool muted = false;  // something came that nobody waited for: the kernel is not to tell of more
+
+  Standing() = default;
+  Standing(const Standing&) = delete;
+  Standing& operator=(const Standing&) = delete;
+  ~Standing() {
+    // Closing the duplicate does not end it. A child that was forked has its parent's instance.
+    if (fd && owner == ::getpid()) ::epoll_ctl(epoll->get(), EPOLL_CTL_DEL, fd.get(), nullptr);
+  }
+  bool watch(int operation, std::uint32_t events) const {
+    epoll_event event{};
+    event.events = events | EPOLLET;
+    event.data.u64 = standing_ticket(number);
+    return ::epoll_ctl(epoll->get(), operation, fd.get(), &event) == 0;
+  }
+};
 
 Poller::FdWait::FdWait(Task& waiting, int descriptor, Direction where, std::int64_t until_ns)
     : TimerNode{.fire =
@@ -102,6 +138,7 @@ void Poller::begin_run() {
   epoll_.reset();
   event_.reset();
   watched_.clear();
+  standing_.clear();
 }
 
 BULKHEAD_OPAQUE void Poller::open() {
@@ -119,7 +156,7 @@ BULKHEAD_OPAQUE void Poller::open() {
   wakes.data.u64 = kWakes;
   if (::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, event.get(), &wakes) != 0)
     throw std::system_error(errno, std::generic_category(), "wait for a descriptor: no watch");
-  epoll_ = std::move(epoll);
+  epoll_ = std::make_shared<const base::UniqueFd>(std::move(epoll));
   event_ = std::move(event);
 }
 
@@ -132,7 +169,7 @@ int Poller::watch(int fd, Watched& watched) {
   event.data.u64 = ticket(fd, ++watched.turn);
   for (;;) {
     const int operation = watched.registered ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
-    const int error = ::epoll_ctl(epoll_.get(), operation, fd, &event) == 0 ? 0 : errno;
+    const int error = ::epoll_ctl(epoll_->get(), operation, fd, &event) == 0 ? 0 : errno;
     if (error == 0) watched.registered = true;
     if (error != ENOENT && error != EEXIST) return error;
     watched.registered = error == EEXIST;  // it means another file than before
@@ -181,6 +218,56 @@ void Poller::forget(FdWait& wait) {
   unlist(*place);
 }
 
+bool Poller::knows(const Standing& standing) {
+  LockGuard guard(lock_);
+  return standing.epoll == epoll_ && standing.owner == owner_;
+}
+
+BULKHEAD_OPAQUE std::shared_ptr<Standing> Poller::stand(int fd) {
+  const KeepErrno keep;
+  auto standing = std::make_shared<Standing>();
+  standing->fd = base::UniqueFd(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  if (!standing->fd) return nullptr;
+  LockGuard guard(lock_);
+  if (standing_.size() >= kSweepAt)
+    std::erase_if(standing_, [](const auto& entry) { return entry.second.expired(); });
+  standing->epoll = epoll_;
+  standing->number = next_standing_++;
+  if (!standing->watch(EPOLL_CTL_ADD, EPOLLIN | EPOLLRDHUP)) {
+    standing->fd.reset();
+    return nullptr;
+  }
+  standing_[standing->number] = standing;
+  return standing;
+}
+
+// When the lock is released the goroutine may be gone.
+BULKHEAD_OPAQUE void Poller::arm(FdWait& wait, Standing& standing) {
+  const KeepErrno keep;
+  LockGuard guard(lock_);
+  // What has come since may have been read: then the wait was for nothing. If it can be read still,
+  // the kernel tells so when it is asked to tell again.
+  const bool tells =
+      !std::exchange(standing.muted, false) || standing.watch(EPOLL_CTL_MOD, EPOLLIN | EPOLLRDHUP);
+  if (std::exchange(standing.ready, false) || !tells) {
+    wait.claim(FdWait::kReady);
+    unpark_task(wait.task);
+    return;
+  }
+  list(standing.waiter, wait);
+}
+
+// Events that come while nobody waits would wake whoever sleeps, one by one.
+void Poller::take_standing(std::uint32_t number, TaskList& ready) {
+  const auto found = standing_.find(number);
+  const std::shared_ptr<Standing> standing =
+      found == standing_.end() ? nullptr : found->second.lock();
+  if (!standing) return;
+  if (standing->waiter != nullptr) return take(standing->waiter, ready);
+  standing->ready = true;
+  standing->muted = standing->muted || standing->watch(EPOLL_CTL_MOD, 0);
+}
+
 void Poller::take(FdWait*& first, TaskList& ready) {
   while (FdWait* const wait = first) {
     unlist(first);
@@ -208,13 +295,17 @@ BULKHEAD_OPAQUE TaskList Poller::take_events(std::int64_t deadline_ns, bool& wok
   const KeepErrno keep;
   Events events;
   TaskList ready;
-  const int count = wait_until(epoll_.get(), events, deadline_ns);
+  const int count = wait_until(epoll_->get(), events, deadline_ns);
   if (count <= 0) return ready;
   LockGuard guard(lock_);
   for (int i = 0; i < count; ++i) {
     const epoll_event& event = events[static_cast<std::size_t>(i)];
     if (event.data.u64 == kWakes) {
       woken = true;
+      continue;
+    }
+    if ((event.data.u64 & 0xffffffff) == kStanding) {
+      take_standing(static_cast<std::uint32_t>(event.data.u64 >> 32), ready);
       continue;
     }
     const int fd = static_cast<int>(event.data.u64 & 0xffffffff);
@@ -232,7 +323,7 @@ BULKHEAD_OPAQUE TaskList Poller::take_events(std::int64_t deadline_ns, bool& wok
 }
 
 bool Poller::has_ready() const {
-  pollfd file{.fd = epoll_.get(), .events = POLLIN, .revents = 0};
+  pollfd file{.fd = epoll_->get(), .events = POLLIN, .revents = 0};
   return ::poll(&file, 1, 0) > 0;
 }
 
@@ -273,14 +364,29 @@ bool chosen_waits(int fd, Poller::Direction direction, base::TimePoint deadline)
   }
 }
 
-void arm(Processor& processor, void* object) {
-  auto& wait = *static_cast<Poller::FdWait*>(object);
+// Another runs here now, perhaps for long: so somebody is to watch.
+void have_watched(Processor& processor) {
   SchedulerImpl& scheduler = processor.scheduler;
-  scheduler.poller.arm(wait, scheduler.timers);
-  // Another runs here now, perhaps for long: so somebody is to watch.
   if (processor.current == nullptr || !scheduler.is_shared()) return;
   full_fence();  // see SchedulerImpl::sleep()
   if (!scheduler.watched.load(std::memory_order_relaxed)) scheduler.wake_one();
+}
+
+void arm(Processor& processor, void* object) {
+  auto& wait = *static_cast<Poller::FdWait*>(object);
+  processor.scheduler.poller.arm(wait, processor.scheduler.timers);
+  have_watched(processor);
+}
+
+struct StandingWait {
+  Poller::FdWait wait;
+  Standing& standing;
+};
+
+void arm_standing(Processor& processor, void* object) {
+  auto& self = *static_cast<StandingWait*>(object);
+  processor.scheduler.poller.arm(self.wait, self.standing);
+  have_watched(processor);
 }
 
 bool goroutine_waits(Task& task, int fd, Poller::Direction direction, std::int64_t deadline_ns,
@@ -335,6 +441,19 @@ void wait_on(int fd, Poller::Direction direction, base::SourceSite site) {
 void await_readable(int fd, base::SourceSite site) { wait_on(fd, Poller::Direction::kRead, site); }
 
 void await_writable(int fd, base::SourceSite site) { wait_on(fd, Poller::Direction::kWrite, site); }
+
+void StandingRead::wait(int fd, base::SourceSite site) {
+  Task* const task = current_task();
+  if (task == nullptr || task->scheduler->chooser != nullptr) return await_readable(fd, site);
+  Poller& poller = task->scheduler->poller;
+  poller.open();
+  if (!standing_ || !poller.knows(*standing_)) standing_ = poller.stand(fd);
+  if (!standing_) return await_readable(fd, site);
+  StandingWait wait{.wait = Poller::FdWait(*task, fd, Poller::Direction::kRead, Timers::kNever),
+                    .standing = *standing_};
+  park_task(*task, {ParkReason::kReadable, ParkRecord::of_descriptor(fd), site},
+            {&arm_standing, &wait});
+}
 
 bool wait_readable(int fd, base::Duration timeout, base::SourceSite site) {
   return wait_for(fd, Poller::Direction::kRead, timeout, site);

@@ -12,12 +12,15 @@
 #include <bulkhead/sched/task.hpp>
 #include <bulkhead/sched/timer_node.hpp>
 #include <cstdint>
+#include <memory>
 #include <unordered_map>
 
 #include "sched/queues.hpp"
 #include "sched/timers.hpp"
 
 namespace bulkhead::sched {
+
+struct Standing;
 
 class Poller {
  public:
@@ -57,6 +60,13 @@ class Poller {
   // After the timeout.
   void forget(FdWait& wait);
 
+  // Of StandingRead. Whether it is registered here, and not in another poller or process.
+  bool knows(const Standing& standing);
+  // Nothing: the kernel refuses, or there is no descriptor left.
+  std::shared_ptr<Standing> stand(int fd);
+  // As the other one, for a wait without a deadline.
+  void arm(FdWait& wait, Standing& standing);
+
   // Any thread. Whether look() could find something.
   bool waiting() const { return waiting_.load(std::memory_order_acquire) != 0; }
   // Whether one of those that wait, and is not in an ExternalWait, may be told by the outside.
@@ -86,15 +96,19 @@ class Poller {
   void list(FdWait*& place, FdWait& wait) BULKHEAD_REQUIRES(lock_);
   void unlist(FdWait*& place) BULKHEAD_REQUIRES(lock_);  // the one that is there
   void take(FdWait*& first, TaskList& ready) BULKHEAD_REQUIRES(lock_);
+  void take_standing(std::uint32_t number, TaskList& ready) BULKHEAD_REQUIRES(lock_);
 
   Lock lock_;
   // By descriptor; kept for the next wait.
   std::unordered_map<int, Watched> watched_ BULKHEAD_GUARDED_BY(lock_);
+  std::unordered_map<std::uint32_t, std::weak_ptr<Standing>> standing_ BULKHEAD_GUARDED_BY(lock_);
+  std::uint32_t next_standing_ BULKHEAD_GUARDED_BY(lock_) = 0;
   std::atomic<std::uint32_t> waiting_{0};       // in lists
   std::atomic<std::uint32_t> hoping_{0};        // of these, not in an ExternalWait
   pid_t owner_ BULKHEAD_GUARDED_BY(lock_) = 0;  // the process
-  // Set once in it, before anybody waits.
-  base::UniqueFd epoll_;
+  // Set once in it, before anybody waits. Shared with what is registered for good, which goes when
+  // it likes.
+  std::shared_ptr<const base::UniqueFd> epoll_;
   base::UniqueFd event_;  // wakes who sleeps, who alone reads it
 };
 

@@ -72,6 +72,9 @@ class Waker {
 struct Signal {
   int fd = -1;
   bool writable = false;  // until it can be written; otherwise until it can be read
+  // Always this descriptor for that side, and each arrival makes it readable anew: whoever waits
+  // may be registered for good (EPOLLET).
+  bool standing = false;
 };
 
 // One thread at a time may send (send, flush, close, the wait of a sender) and one may receive.
