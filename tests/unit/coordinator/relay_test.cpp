@@ -13,13 +13,12 @@
 namespace bulkhead::coordinator {
 namespace {
 
-using transport::Kind;
 using transport::Outcome;
 using wire::ChannelJoin;
 
 constexpr auto kDeadline = std::chrono::seconds(30);
 
-class RelayTest : public testing::TestWithParam<Kind> {
+class RelayTest : public testing::TestWithParam<transport::Kind> {
  protected:
   // A worker's end of a channel.
   class End {
@@ -141,7 +140,8 @@ class RelayTest : public testing::TestWithParam<Kind> {
   std::unique_ptr<Relay> relay_;
 };
 
-INSTANTIATE_TEST_SUITE_P(Kinds, RelayTest, testing::Values(Kind::kUnix, Kind::kShm),
+INSTANTIATE_TEST_SUITE_P(Kinds, RelayTest,
+                         testing::Values(transport::Kind::kUnix, transport::Kind::kShm),
                          [](const auto& kind) { return std::string(name_of(kind.param)); });
 
 std::string value(int i) {

@@ -98,7 +98,7 @@ class PipeTest : public transport::TransportTestBase,
   }
 };
 
-std::string way_name(const testing::TestParamInfo<std::tuple<Kind, unsigned>>& info) {
+std::string pipe_way_name(const testing::TestParamInfo<std::tuple<Kind, unsigned>>& info) {
   std::string name(name_of(std::get<0>(info.param)));
   std::erase(name, '-');
   return name + "_on_" + std::to_string(std::get<1>(info.param));
@@ -107,7 +107,7 @@ std::string way_name(const testing::TestParamInfo<std::tuple<Kind, unsigned>>& i
 INSTANTIATE_TEST_SUITE_P(Transports, PipeTest,
                          testing::Combine(testing::ValuesIn(transport::kAllKinds),
                                           testing::Values(1u, 2u)),
-                         way_name);
+                         pipe_way_name);
 
 TEST_P(PipeTest, AllValuesComeInTheirOrderAndThenTheEnd) {
   for (const std::size_t capacity : kCapacities) {

@@ -10,7 +10,7 @@ namespace {
 
 constexpr ChannelJoin kJoin{.attempt = 0x01020304, .channel = 0xfffefdfc, .sends = true};
 
-std::string refusal(std::string_view bytes) {
+std::string refused_as(std::string_view bytes) {
   const auto join = decode_channel_join(bytes);
   if (join) return "(accepted)";
   EXPECT_EQ(join.error().code, Code::kProtocolError);
@@ -40,25 +40,26 @@ TEST(ChannelMessageTest, AJoinsBytesAreTheseOnEveryMachine) {
 TEST(ChannelMessageTest, AJoinOfAnyOtherLengthIsRefused) {
   const std::string whole = encode(kJoin);
   for (std::size_t size = 0; size < whole.size(); ++size) {
-    EXPECT_EQ(refusal(whole.substr(0, size)), std::to_string(size) + " bytes that join no channel");
-    EXPECT_NE(refusal(whole.substr(whole.size() - size)), "(accepted)");
+    EXPECT_EQ(refused_as(whole.substr(0, size)),
+              std::to_string(size) + " bytes that join no channel");
+    EXPECT_NE(refused_as(whole.substr(whole.size() - size)), "(accepted)");
   }
   std::string longer = whole;
   for (int more = 1; more <= 20; ++more) {
     longer.push_back('\0');
-    EXPECT_NE(refusal(longer), "(accepted)") << more << " bytes more";
+    EXPECT_NE(refused_as(longer), "(accepted)") << more << " bytes more";
   }
-  EXPECT_NE(refusal(whole + whole), "(accepted)");
+  EXPECT_NE(refused_as(whole + whole), "(accepted)");
 }
 
 TEST(ChannelMessageTest, AJoinOfAnotherKindOrOfNoEndIsRefused) {
   for (int byte = 0; byte < 256; ++byte) {
     std::string kind = encode(kJoin);
     kind[0] = static_cast<char>(byte);
-    EXPECT_EQ(refusal(kind) == "(accepted)", byte == 5) << byte;
+    EXPECT_EQ(refused_as(kind) == "(accepted)", byte == 5) << byte;
     std::string end = encode(kJoin);
     end[1] = static_cast<char>(byte);
-    EXPECT_EQ(refusal(end) == "(accepted)", byte < 2) << byte;
+    EXPECT_EQ(refused_as(end) == "(accepted)", byte < 2) << byte;
   }
 }
 
@@ -67,7 +68,7 @@ TEST(ChannelMessageTest, AJoinIsNoMessageOfTheDataPlaneNorTheOtherWayRound) {
   EXPECT_FALSE(decode_data(encode(kJoin)).has_value());
   std::string bytes;
   encode(JoinMessage{{"8 bytes.", 3, 2}, "token"}, bytes);
-  EXPECT_NE(refusal(bytes), "(accepted)");
+  EXPECT_NE(refused_as(bytes), "(accepted)");
 }
 
 TEST(ChannelMessageTest, ACreditKeepsItsNumber) {
