@@ -5,6 +5,11 @@
 #include <bulkhead/wire/text.hpp>
 
 namespace bulkhead::coordinator {
+namespace {
+
+constexpr std::uint32_t kMostLostInARow = 20;
+
+}  // namespace
 
 NetworkDispatch::NetworkDispatch(const DispatchSettings& settings, std::vector<std::string> tasks,
                                  std::uint32_t workers)
@@ -84,6 +89,12 @@ Result<void> NetworkDispatch::take_end(WorkerKey key, const v1::TaskEnded& ended
   if (ended_[ended.task()])
     return fail(Code::kProtocolError, "told twice how task {} ended", ended.task());
   if (ended.peer_lost()) {
+    // Mostly somebody has died, which is known soon. Where nobody ever has, another try won't help.
+    if (++lost_in_a_row_ >= kMostLostInARow) {
+      give_up(fmt::format("task '{}' lost its peer {} times, and nobody had died: {}",
+                          wire::printable(tasks_[ended.task()], 100), lost_in_a_row_,
+                          wire::printable(ended.error(), 500)));
+    }
     fail_attempt(std::nullopt);
     return {};
   }
@@ -144,6 +155,7 @@ Loss NetworkDispatch::worker_lost(WorkerKey key, const wire::CrashSnapshot& snap
   const bool was_member = members_.erase(key) > 0;
   Loss loss;
   if (!was_member || !blamed) return loss;
+  lost_in_a_row_ = 0;
   // The first of them to be found dead: what the attempt cost is its doing.
   if (lost_) loss = *std::exchange(lost_, std::nullopt);
   // A kill from outside finds some task in a slot, and a network has no other way to go on than all

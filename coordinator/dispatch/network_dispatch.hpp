@@ -52,7 +52,8 @@ class NetworkDispatch final : public Dispatch {
   std::set<WorkerKey> members_;                  // of the attempts so far, until they end
   std::set<WorkerKey> current_;                  // of the one that runs
   std::vector<WorkerKey> replaced_;
-  std::optional<Loss> lost_;  // by the last attempt, until a death takes it
+  std::optional<Loss> lost_;         // by the last attempt, until a death takes it
+  std::uint32_t lost_in_a_row_ = 0;  // attempts that ended by a lost peer, since somebody died
   base::TimePoint attempt_began_{};
 
   // Of the attempt that runs.

@@ -427,16 +427,6 @@ TEST_F(NetworkDispatchTest, KillsFromOutsideMakeSuspectsAndNeverEndTheRun) {
   EXPECT_TRUE(dispatch_->answer());
 }
 
-TEST_F(NetworkDispatchTest, LossesOfPeersNeverEndTheRun) {
-  start();
-  for (std::uint32_t incarnation = 1; incarnation <= 50; ++incarnation) {
-    tell({2, incarnation}, ended_without_its_peer(2));
-    ASSERT_FALSE(dispatch_->finished()) << dispatch_->failure();
-    renew(incarnation + 1);
-  }
-  EXPECT_EQ(dispatch_->ledger().at(2).failures, 0u);
-}
-
 TEST_F(NetworkDispatchTest, APageThatNamesNoTaskOfThisNetworkBlamesNone) {
   DispatchSettings settings;
   settings.max_attempts = 1;
