@@ -140,7 +140,6 @@ PipeReceiver::PipeReceiver(Port port, std::string name, std::size_t capacity,
       name_(std::move(name)),
       capacity_(capacity),
       lends_(capacity > 2),
-      notes_(cost_stride != 0),
       log_(cost_stride) {}
 
 bool PipeReceiver::receive(std::string_view& bytes, base::SourceSite site) {
@@ -168,11 +167,12 @@ bool PipeReceiver::receive(std::string_view& bytes, base::SourceSite site) {
 Outcome PipeReceiver::next(std::string_view& bytes, base::SourceSite site) {
   Outcome outcome = port_.try_receive(bytes);
   if (outcome != Outcome::kWait) return outcome;
-  if (notes_) times_.asleep = wire::CrossingLog::now();
+  const bool looked_at = log_.looks_at(received_);
+  if (looked_at) times_.asleep = wire::CrossingLog::now();
   if (lends_) waiting_.store(true);
   outcome = port_.receive(bytes, site);
   if (lends_) waiting_.store(false);
-  if (notes_) times_.woke = wire::CrossingLog::now();
+  if (looked_at) times_.woke = wire::CrossingLog::now();
   return outcome;
 }
 

@@ -102,7 +102,6 @@ class PipeReceiver final : public program::ReceivePipe,
   // Not under the mutex; seq_cst, see give_back_soon().
   std::atomic<bool> waiting_{false};     // for a value
   std::atomic<bool> give_asked_{false};  // a goroutine will
-  const bool notes_;
   wire::CrossingLog log_;
   wire::ReceiverTimes times_;
   std::uint64_t received_ = 0;

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <bulkhead/sched/scheduler.hpp>
 #include <bulkhead/sched/waiter.hpp>
+#include <optional>
 
 #include "sched/await_descriptor.hpp"
 #include "sched/pause.hpp"
@@ -46,8 +47,10 @@ void Port::wait(Side side, base::SourceSite site) {
   if (connection_->tells_wakers()) return ToldWait().wait(*connection_, side, site);
   const auto signal = transport::prepare_to_wait(*connection_, side);
   if (!signal) return;
-  // What the other end does is no part of a deadlock here.
-  const sched::ExternalWait external;
+  // Who waits for room may have what others wait for, so as long as it does nobody is deadlocked;
+  // what the other end will say, or never, is no part of a deadlock here.
+  std::optional<sched::ExternalWait> external;
+  if (side == Side::kReceiver) external.emplace();
   if (signal->standing)
     reads_.wait(signal->fd, site);
   else if (signal->writable)

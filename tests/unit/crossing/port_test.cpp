@@ -1,8 +1,13 @@
 // Goroutines that talk over each transport, with each other and with a plain thread.
 #include "crossing/port.hpp"
 
+#include <algorithm>
+#include <atomic>
+#include <bulkhead/sched/channel.hpp>
+#include <bulkhead/sched/mutex.hpp>
 #include <bulkhead/sched/scheduler.hpp>
 #include <bulkhead/sched/wait_group.hpp>
+#include <mutex>
 #include <thread>
 #include <tuple>
 #include <vector>
@@ -104,6 +109,58 @@ TEST_P(PortTest, AFastSenderWaitsForASlowReaderWhileOthersRun) {
     EXPECT_EQ(one.right->receive(message), Outcome::kClosed);
     group.wait();
   });
+}
+
+// It may hold what others wait for: a worker whose results do not fit is not deadlocked.
+TEST_P(PortTest, WhoWaitsForRoomKeepsNobodyInADeadlock) {
+  if (std::get<0>(GetParam()) == Kind::kInproc) return;  // no worker sends results over that
+  std::atomic<bool> deadlock{false};
+  for (int round = 0; round < 10; ++round) {
+    const Ports one = ports();
+    sched::Options options;
+    options.processors = std::get<1>(GetParam());
+    options.on_deadlock = [&](const std::vector<sched::TaskInfo>&) { deadlock = true; };
+    sched::Scheduler scheduler(options);
+    sched::Channel<int> all_wait;
+    std::thread watcher([&] {
+      const auto waits = [&] {
+        const auto tasks = scheduler.tasks();
+        return tasks.size() == 3 && std::all_of(tasks.begin(), tasks.end(), [](const auto& task) {
+                 return task.state == sched::Task::kParked;
+               });
+      };
+      while (!waits()) std::this_thread::yield();
+      all_wait.send(0);
+    });
+    sched::Mutex sending;
+    scheduler.run([&] {
+      const std::string large(8u << 20, 'r');
+      sched::WaitGroup sent;
+      sent.add(2);
+      const auto send = [&] {
+        {
+          const std::lock_guard lock(sending);
+          EXPECT_EQ(one.left->send(large), Outcome::kDone);
+          EXPECT_EQ(one.left->flush(), Outcome::kDone);
+        }
+        sent.done();
+      };
+      sched::go(send);
+      sched::go(send);
+      {
+        const sched::ExternalWait external;
+        all_wait.receive();
+      }
+      std::string_view message;
+      for (int i = 0; i < 2; ++i) {
+        ASSERT_EQ(one.right->receive(message), Outcome::kDone);
+        ASSERT_EQ(message.size(), large.size());
+      }
+      sent.wait();
+    });
+    watcher.join();
+  }
+  EXPECT_FALSE(deadlock);
 }
 
 TEST_P(PortTest, WhoWaitsIsToldThatThePeerIsLost) {
