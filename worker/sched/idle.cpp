@@ -107,7 +107,9 @@ Task* SchedulerImpl::find_work(Processor& processor) {
 }
 
 std::uint32_t SchedulerImpl::poll(Processor& processor) {
-  return take_ready(processor, poller.look());
+  const std::uint32_t count = take_ready(processor, poller.look());
+  if (count > 0) poller.handed_over();
+  return count;
 }
 
 std::uint32_t SchedulerImpl::take_ready(Processor& processor, TaskList ready) {
@@ -306,6 +308,8 @@ bool SchedulerImpl::sleep(Processor& processor, TaskList& ready) {
   }
   watched.store(polling != nullptr || napper != nullptr, std::memory_order_relaxed);
   const auto place = std::find(sleepers.begin(), sleepers.end(), &processor);
+  // From here on it is awake for all, with what it has brought.
+  if (ready.count > 0) poller.handed_over();
   if (place == sleepers.end()) return true;
   *place = sleepers.back();
   sleepers.pop_back();

@@ -351,6 +351,7 @@ bool Monitor::descriptor_is_ready() const {
   TaskList ready = scheduler_.poller.look();
   const bool any = ready.count > 0;
   while (Task* const task = ready.pop_front()) scheduler_.inject(*task);
+  if (any) scheduler_.poller.handed_over();
   return any;
 }
 

@@ -189,7 +189,7 @@ void Poller::unlist(FdWait*& place) {
   FdWait& wait = *std::exchange(place, place->next);
   wait.listed = false;
   if (!wait.task.outside.load(std::memory_order_relaxed))
-    hoping_.fetch_sub(1, std::memory_order_relaxed);
+    hoping_.fetch_sub(1, std::memory_order_release);  // pairs with hopes()
   waiting_.fetch_sub(1, std::memory_order_relaxed);
 }
 
@@ -298,6 +298,9 @@ BULKHEAD_OPAQUE TaskList Poller::take_events(std::int64_t deadline_ns, bool& wok
   const int count = wait_until(epoll_->get(), events, deadline_ns);
   if (count <= 0) return ready;
   LockGuard guard(lock_);
+  // Before any of them is counted out: whoever is about to sleep, last of all, must see the one or
+  // the other.
+  holding_.fetch_add(1, std::memory_order_relaxed);
   for (int i = 0; i < count; ++i) {
     const epoll_event& event = events[static_cast<std::size_t>(i)];
     if (event.data.u64 == kWakes) {
@@ -319,6 +322,7 @@ BULKHEAD_OPAQUE TaskList Poller::take_events(std::int64_t deadline_ns, bool& wok
     take(watched.first[kRead], ready);
     take(watched.first[kWrite], ready);
   }
+  if (ready.count == 0) handed_over();
   return ready;
 }
 

@@ -70,9 +70,16 @@ class Poller {
   // Any thread. Whether look() could find something.
   bool waiting() const { return waiting_.load(std::memory_order_acquire) != 0; }
   // Whether one of those that wait, and is not in an ExternalWait, may be told by the outside.
-  bool hopes() const { return hoping_.load(std::memory_order_relaxed) != 0; }
-  // Those that have become ready, a few dozen at most; they are the caller's to make runnable.
+  // Or has been, and is about to be made runnable.
+  // acquire pairs with unlist(): what was counted out of one was counted into the other before.
+  bool hopes() const {
+    return hoping_.load(std::memory_order_acquire) != 0 ||
+           holding_.load(std::memory_order_acquire) != 0;
+  }
+  // Those that have become ready, a few dozen at most; they are the caller's to make runnable, who
+  // then says handed_over(), if there were any.
   TaskList look();
+  void handed_over() { holding_.fetch_sub(1, std::memory_order_release); }
   // Whether look() might find something: a system call, too.
   bool has_ready() const;
   // As look(), but blocks the thread until there are some, wake() has been called, or the deadline
@@ -105,6 +112,7 @@ class Poller {
   std::uint32_t next_standing_ BULKHEAD_GUARDED_BY(lock_) = 0;
   std::atomic<std::uint32_t> waiting_{0};       // in lists
   std::atomic<std::uint32_t> hoping_{0};        // of these, not in an ExternalWait
+  std::atomic<std::uint32_t> holding_{0};       // who has taken some and not handed them over yet
   pid_t owner_ BULKHEAD_GUARDED_BY(lock_) = 0;  // the process
   // Set once in it, before anybody waits. Shared with what is registered for good, which goes when
   // it likes.
